@@ -1,1 +1,2 @@
-//! voxseg
+#![doc = "Train and run the U-Net family for 2D and 3D medical image segmentation on any GPU that wgpu reaches."]
+pub mod fsio;

@@ -1,2 +1,7 @@
 #![doc = "Train and run the U-Net family for 2D and 3D medical image segmentation on any GPU that wgpu reaches."]
 pub mod fsio;
+pub mod gpu;
+pub mod graph;
+pub mod ops;
+pub mod reference;
+pub mod tensor;

@@ -1,1 +1,3 @@
+//! The `voxseg` binary.
+
 fn main() {}

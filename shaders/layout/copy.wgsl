@@ -1,0 +1,30 @@
+// y = x: a dense or strided sample copied to another place, element by element.
+//
+// Used where a concatenation's input could not be produced in place. Index map: one workgroup = 256 consecutive elements
+// of one sample; (x, y) of the grid count blocks, z is the sample. Exact.
+
+struct Params {
+    x_offset: u32,
+    x_batch: u32,
+    y_offset: u32,
+    y_batch: u32,
+    per_sample: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+
+@compute @workgroup_size(256)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (group.y * groups.x + group.x) * 256u + lane;
+    if i >= params.per_sample {
+        return;
+    }
+    let n = group.z;
+    y[params.y_offset + n * params.y_batch + i] = x[params.x_offset + n * params.x_batch + i];
+}

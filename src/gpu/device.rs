@@ -1,0 +1,246 @@
+//! An open device: its queue, its pipelines, its counters, and the flag that says it is lost.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::adapter::{choose, class_of, enumerate, instance, subgroup_sizes, timestamp_features};
+use super::pipeline::{Pipeline, build_pipeline};
+use super::{Constants, DeviceProfile, GpuError, Kernel};
+
+/// How a device is opened.
+#[derive(Clone, Debug, Default)]
+pub struct GpuOptions {
+    /// An index or a part of an adapter's name; the environment variable `VOXSEG_ADAPTER` where `None`.
+    pub adapter: Option<String>,
+    /// Keep the bounds checks that wgpu adds to kernels.
+    pub checked: bool,
+    /// Kernel variants to force by family, for tests and fault finding.
+    pub forced_variants: BTreeMap<String, String>,
+}
+
+/// What has been created on a device so far; a training step must not move these.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GpuCounters {
+    /// Buffers created.
+    pub buffers: u64,
+    /// Bind groups created.
+    pub bind_groups: u64,
+    /// Pipelines created.
+    pub pipelines: u64,
+    /// Queue submissions.
+    pub submits: u64,
+}
+
+#[derive(Default)]
+struct Counters {
+    buffers: AtomicU64,
+    bind_groups: AtomicU64,
+    pipelines: AtomicU64,
+    submits: AtomicU64,
+}
+
+type PipelineKey = (&'static str, Constants);
+
+/// An open device. Cheap to share behind an `Arc`.
+pub struct Gpu {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    info: wgpu::AdapterInfo,
+    profile: DeviceProfile,
+    timestamps: bool,
+    checked: bool,
+    lost: Arc<Mutex<Option<String>>>,
+    pipelines: Mutex<BTreeMap<PipelineKey, Arc<Pipeline>>>,
+    counters: Counters,
+}
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Gpu({})", self.describe())
+    }
+}
+
+/// A poisoned lock only says that another thread panicked; the maps behind ours stay consistent.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Gpu {
+    /// Opens an adapter: by `options.adapter`, else `VOXSEG_ADAPTER`, else the best by rule (discrete,
+    /// integrated, virtual, software).
+    ///
+    /// # Errors
+    /// [`GpuError::NoAdapter`], [`GpuError::NoSuchAdapter`] or [`GpuError::Open`].
+    pub async fn open(options: &GpuOptions) -> Result<Arc<Self>, GpuError> {
+        let wanted = options
+            .adapter
+            .clone()
+            .or_else(|| std::env::var("VOXSEG_ADAPTER").ok());
+        let adapter = choose(enumerate(&instance()).await, wanted.as_deref())?;
+        Self::open_adapter(&adapter, options).await
+    }
+
+    /// Opens wgpu's noop backend, which validates everything and computes nothing: for tests of graphs,
+    /// plans and recordings, never for numbers. It reports the limits of a minimal WebGPU device.
+    ///
+    /// # Errors
+    /// [`GpuError::NoAdapter`] or [`GpuError::Open`].
+    pub async fn open_noop() -> Result<Arc<Self>, GpuError> {
+        let noop = wgpu::NoopBackendOptions {
+            enable: true,
+            limits: Some(wgpu::Limits::default()),
+            ..Default::default()
+        };
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+            backends: wgpu::Backends::NOOP,
+            backend_options: wgpu::BackendOptions {
+                noop,
+                ..Default::default()
+            },
+            ..wgpu::InstanceDescriptor::new_without_display_handle()
+        });
+        let adapter = choose(enumerate(&instance).await, None)?;
+        Self::open_adapter(&adapter, &GpuOptions::default()).await
+    }
+
+    async fn open_adapter(
+        adapter: &wgpu::Adapter,
+        options: &GpuOptions,
+    ) -> Result<Arc<Self>, GpuError> {
+        let (info, limits) = (adapter.get_info(), adapter.limits());
+        let wanted = timestamp_features() | wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16;
+        let features = adapter.features() & wanted;
+        let (device, queue) = adapter
+            .request_device(&wgpu::DeviceDescriptor {
+                label: Some("voxseg"),
+                required_features: features,
+                required_limits: limits.clone(),
+                memory_hints: wgpu::MemoryHints::Performance,
+                ..Default::default()
+            })
+            .await
+            .map_err(|e| GpuError::Open {
+                adapter: info.name.clone(),
+                reason: e.to_string(),
+            })?;
+        let lost = Arc::new(Mutex::new(None));
+        watch(&device, &lost);
+        Ok(Arc::new(Self {
+            profile: DeviceProfile {
+                class: class_of(&info),
+                max_binding: limits.max_storage_buffer_binding_size,
+                max_buffer: limits.max_buffer_size,
+                max_workgroup_memory: limits.max_compute_workgroup_storage_size,
+                max_invocations: limits.max_compute_invocations_per_workgroup,
+                subgroup: subgroup_sizes(adapter),
+                f16: features.contains(wgpu::Features::SHADER_F16),
+                forced_variants: options.forced_variants.clone(),
+            },
+            timestamps: features.contains(timestamp_features()),
+            checked: options.checked,
+            device,
+            queue,
+            info,
+            lost,
+            pipelines: Mutex::default(),
+            counters: Counters::default(),
+        }))
+    }
+
+    /// What lowering and planning need to know of this device.
+    pub fn profile(&self) -> &DeviceProfile {
+        &self.profile
+    }
+
+    /// Whether every dispatch can be timed on the device.
+    pub fn has_timestamps(&self) -> bool {
+        self.timestamps
+    }
+
+    /// Name, backend and driver in one line, for the head of every run and for caches.
+    pub fn describe(&self) -> String {
+        let i = &self.info;
+        format!(
+            "{} ({:?}, {} {})",
+            i.name, i.backend, i.driver, i.driver_info
+        )
+    }
+
+    /// What has been created so far.
+    pub fn counters(&self) -> GpuCounters {
+        let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
+        GpuCounters {
+            buffers: get(&self.counters.buffers),
+            bind_groups: get(&self.counters.bind_groups),
+            pipelines: get(&self.counters.pipelines),
+            submits: get(&self.counters.submits),
+        }
+    }
+
+    /// `Err` once the device has been lost; after a loss the other calls stay silent.
+    ///
+    /// # Errors
+    /// [`GpuError::Lost`] or [`GpuError::Validation`], with the driver's words.
+    pub fn check_alive(&self) -> Result<(), GpuError> {
+        match &*lock(&self.lost) {
+            Some(reason) => Err(GpuError::Lost(reason.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// The pipeline of a kernel under a specialisation, compiled at its first use.
+    ///
+    /// # Errors
+    /// [`GpuError::UnknownConstant`] or [`GpuError::Shader`].
+    pub fn pipeline(
+        &self,
+        kernel: &'static Kernel,
+        constants: &Constants,
+    ) -> Result<Arc<Pipeline>, GpuError> {
+        let key = (kernel.name, constants.clone());
+        if let Some(found) = lock(&self.pipelines).get(&key) {
+            return Ok(found.clone());
+        }
+        let source = kernel.specialise(constants)?;
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let pipeline = Arc::new(build_pipeline(&self.device, kernel, &source, self.checked));
+        if let Some(error) = pollster::block_on(scope.pop()) {
+            return Err(GpuError::Shader {
+                kernel: kernel.name.to_owned(),
+                reason: error.to_string(),
+            });
+        }
+        self.counters.pipelines.fetch_add(1, Ordering::Relaxed);
+        lock(&self.pipelines).insert(key, pipeline.clone());
+        Ok(pipeline)
+    }
+
+    pub(super) fn count_buffer(&self) {
+        self.counters.buffers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_bind_group(&self) {
+        self.counters.bind_groups.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Submits one command buffer.
+    pub(super) fn submit(&self, commands: wgpu::CommandBuffer) -> wgpu::SubmissionIndex {
+        self.counters.submits.fetch_add(1, Ordering::Relaxed);
+        self.queue.submit([commands])
+    }
+}
+
+/// wgpu's default handler of stray errors panics, and a lost device reports nothing at all: both end in our flag.
+fn watch(device: &wgpu::Device, lost: &Arc<Mutex<Option<String>>>) {
+    let flag = lost.clone();
+    device.set_device_lost_callback(move |reason, message| {
+        if reason != wgpu::DeviceLostReason::Destroyed {
+            lock(&flag).get_or_insert(message);
+        }
+    });
+    let flag = lost.clone();
+    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+        lock(&flag).get_or_insert(error.to_string());
+    }));
+}

@@ -1,0 +1,77 @@
+//! A kernel: its WGSL text, what it binds, and the specialisation of its constants.
+
+use super::GpuError;
+
+/// How a kernel uses a storage buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// `var<storage, read>`
+    Read,
+    /// `var<storage, read_write>`
+    Write,
+}
+
+/// One field of a parameter block: (name, byte offset, bytes).
+pub type Field = (&'static str, usize, usize);
+
+/// A kernel as it lies in `shaders/`, with the Rust side's view of its interface.
+///
+/// Binding 0 of group 0 is the uniform block `params`; the storage buffers follow from binding 1 in the
+/// order of `access`. The entry point is `main`. A test reflects each file with naga and compares.
+#[derive(Debug)]
+pub struct Kernel {
+    /// Family and file, `"activation/forward"` for `shaders/activation/forward.wgsl`.
+    pub name: &'static str,
+    /// The WGSL text.
+    pub source: &'static str,
+    /// The layout of the parameter block.
+    pub params: &'static [Field],
+    /// The storage buffers from binding 1 on.
+    pub access: &'static [Access],
+}
+
+/// A specialisation: values for named `const NAME: u32 = default;` lines.
+pub type Constants = Vec<(&'static str, u32)>;
+
+impl Kernel {
+    /// The WGSL text with `constants` in place of the defaults and marked loops unrolled.
+    ///
+    /// # Errors
+    /// [`GpuError::UnknownConstant`] where the file has no `const NAME: u32 = …;` line of that name.
+    pub fn specialise(&self, constants: &[(&'static str, u32)]) -> Result<String, GpuError> {
+        let mut lines: Vec<String> = self.source.lines().map(str::to_owned).collect();
+        for &(name, value) in constants {
+            let head = format!("const {name}: u32 = ");
+            let line = lines.iter_mut().find(|l| l.starts_with(&head)).ok_or(
+                GpuError::UnknownConstant {
+                    kernel: self.name,
+                    name,
+                },
+            )?;
+            *line = format!("{head}{value}u;");
+        }
+        Ok(lines.join("\n"))
+    }
+}
+
+/// A parameter block whose byte layout can be compared with the WGSL struct.
+pub trait ParamBlock: bytemuck::Pod {
+    /// Its fields in order.
+    const FIELDS: &'static [Field];
+}
+
+/// Declares the Rust twin of a kernel's `struct Params` (scalars of 4 bytes only).
+#[macro_export]
+macro_rules! param_block {
+    ($(#[$meta:meta])* $name:ident { $($field:ident: $ty:ty),* $(,)? }) => {
+        $(#[$meta])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
+        struct $name { $($field: $ty),* }
+        impl $crate::gpu::ParamBlock for $name {
+            const FIELDS: &'static [$crate::gpu::Field] = &[
+                $((stringify!($field), std::mem::offset_of!($name, $field), size_of::<$ty>())),*
+            ];
+        }
+    };
+}

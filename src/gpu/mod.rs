@@ -1,0 +1,19 @@
+//! The device: adapter choice, limits, kernels, buffers, recordings. Knows nothing of networks.
+
+mod adapter;
+mod device;
+mod error;
+mod kernel;
+mod memory;
+mod pipeline;
+mod profile;
+mod recording;
+
+pub use adapter::{AdapterSummary, list_adapters};
+pub use device::{Gpu, GpuCounters, GpuOptions};
+pub use error::GpuError;
+pub use kernel::{Access, Constants, Field, Kernel, ParamBlock};
+pub use memory::{Download, GpuBuffer, Staging};
+pub use pipeline::Pipeline;
+pub use profile::{AdapterClass, DeviceProfile};
+pub use recording::{DispatchTime, RecordedDispatch, Recording, Transfer};

@@ -1,0 +1,59 @@
+//! What the choice of kernels needs to know of an adapter, as plain data.
+
+use std::collections::BTreeMap;
+
+/// The two kinds of adapter that want different kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AdapterClass {
+    /// A CPU that plays a GPU (lavapipe, SwiftShader, WARP): no workgroup memory, no barriers, big register tiles.
+    CpuLike,
+    /// A GPU: workgroup memory, many invocations.
+    Gpu,
+}
+
+/// Limits and features of a device that lowering and planning depend on.
+#[derive(Clone, Debug)]
+pub struct DeviceProfile {
+    /// The class of adapter.
+    pub class: AdapterClass,
+    /// Largest storage binding, bytes.
+    pub max_binding: u64,
+    /// Largest buffer, bytes.
+    pub max_buffer: u64,
+    /// Workgroup memory, bytes.
+    pub max_workgroup_memory: u32,
+    /// Invocations of one workgroup.
+    pub max_invocations: u32,
+    /// Smallest and largest subgroup, where subgroup operations may be used.
+    pub subgroup: Option<(u32, u32)>,
+    /// Whether kernels may use f16.
+    pub f16: bool,
+    /// Kernel variants forced by family (`"conv"` to `"naive"`), for tests, tuning and fault finding.
+    pub forced_variants: BTreeMap<String, String>,
+}
+
+impl DeviceProfile {
+    /// The smallest GPU that WebGPU allows: for planning without a device.
+    pub fn minimal_gpu() -> Self {
+        Self {
+            class: AdapterClass::Gpu,
+            max_binding: 128 << 20,
+            max_buffer: 256 << 20,
+            max_workgroup_memory: 16 << 10,
+            max_invocations: 256,
+            subgroup: None,
+            f16: false,
+            forced_variants: BTreeMap::new(),
+        }
+    }
+
+    /// The variant forced for `family`, if any.
+    pub fn forced(&self, family: &str) -> Option<&str> {
+        self.forced_variants.get(family).map(String::as_str)
+    }
+
+    /// Whether subgroups have exactly `lanes` invocations.
+    pub fn has_subgroups_of(&self, lanes: u32) -> bool {
+        self.subgroup == Some((lanes, lanes))
+    }
+}

@@ -1,0 +1,93 @@
+//! Errors of building, planning and running a graph.
+
+use crate::gpu::GpuError;
+use crate::ops::OpError;
+use crate::tensor::Shape;
+
+/// An error of a graph. Shape errors appear while it is built, device limits while it is planned.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GraphError {
+    /// An operator refused its inputs.
+    #[error("node `{node}`: {source}")]
+    Node {
+        /// The node's name.
+        node: String,
+        /// The operator's words.
+        source: OpError,
+    },
+    /// Two persistent values have one name.
+    #[error("a value named `{0}` exists already; give each parameter and input a name of its own")]
+    DuplicateName(String),
+    /// A name that the graph does not have.
+    #[error("the graph has no {what} named `{name}`; it has: {known}")]
+    UnknownName {
+        /// Input, parameter or output.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// Data of the wrong size.
+    #[error("`{name}` has shape {expected} = {} elements, the data has {found}", expected.len())]
+    DataSize {
+        /// The value.
+        name: String,
+        /// Its shape.
+        expected: Shape,
+        /// Elements given.
+        found: usize,
+    },
+    /// A stored parameter has another shape.
+    #[error(
+        "parameter `{name}` has shape {expected} in this network and {found} in the store; the two belong to different networks"
+    )]
+    StoredShape {
+        /// The parameter.
+        name: String,
+        /// Shape in the graph.
+        expected: Shape,
+        /// Shape in the store.
+        found: Shape,
+    },
+    /// A tensor too large for the device.
+    #[error(
+        "`{what}` needs {bytes} bytes, this device binds at most {limit}. Use a smaller patch (about {} of the voxels would fit), a smaller batch or fewer features",
+        percent(*limit, *bytes)
+    )]
+    TooLarge {
+        /// The value or node.
+        what: String,
+        /// What it needs, bytes.
+        bytes: u64,
+        /// The limit, bytes.
+        limit: u64,
+    },
+    /// A limit other than size.
+    #[error("node `{node}`: {reason}")]
+    Limit {
+        /// The node.
+        node: String,
+        /// The figure and what to do.
+        reason: String,
+    },
+    /// The device failed.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+}
+
+fn percent(limit: u64, bytes: u64) -> String {
+    format!("{} %", limit * 100 / bytes.max(1))
+}
+
+impl GraphError {
+    /// Whether the user can mend it (exit code 2) rather than us (exit code 1).
+    pub fn is_users_fault(&self) -> bool {
+        match self {
+            Self::Gpu(e) => e.is_users_fault(),
+            Self::Limit { .. } | Self::TooLarge { .. } | Self::StoredShape { .. } => true,
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! The static graph: build, differentiate, simplify, plan memory, record, run.
+
+mod differentiate;
+mod error;
+mod executor;
+mod init;
+mod passes;
+mod placement;
+mod plan;
+mod program;
+mod store;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+pub use differentiate::differentiate;
+pub use error::GraphError;
+pub use executor::{Executor, NodeTime};
+pub use init::Init;
+pub use passes::{recompute_cheap_values, remove_dead_nodes};
+pub use plan::{MemoryPlan, Request, plan_memory};
+pub use program::{Program, ProgramOptions};
+pub use store::{Parameters, StoredTensor};
+
+use crate::ops::{Build, OpError, Operator, ValueId};
+use crate::tensor::Shape;
+
+/// What a value is for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Role {
+    /// Written by the host before a run.
+    Input,
+    /// Trained; kept from run to run, stored in checkpoints.
+    Parameter(Init),
+    /// Kept from run to run and stored in checkpoints, but not trained: running statistics, optimiser moments.
+    State(Init),
+    /// Made by a node in each run.
+    Computed,
+}
+
+/// A value of the graph: a tensor of f32.
+#[derive(Clone, Debug)]
+pub struct Value {
+    /// Extent (N, C, D, H, W).
+    pub shape: Shape,
+    /// What it is for.
+    pub role: Role,
+    /// Its name; unique among inputs, parameters and states.
+    pub name: String,
+}
+
+impl Value {
+    /// Whether it lives from run to run.
+    pub fn is_persistent(&self) -> bool {
+        matches!(self.role, Role::Parameter(_) | Role::State(_))
+    }
+}
+
+/// An operator applied to values.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// The operator.
+    pub op: Arc<dyn Operator>,
+    /// What it reads.
+    pub inputs: Vec<ValueId>,
+    /// What it makes.
+    pub outputs: Vec<ValueId>,
+    /// Where it stands in the network, `encoder.stages.0.0.convs.0.conv`.
+    pub name: String,
+}
+
+/// A static graph. Nodes stand in the order in which they run.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    values: Vec<Value>,
+    nodes: Vec<Node>,
+    names: BTreeSet<String>,
+    scope: Vec<String>,
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A value that the host writes before each run.
+    ///
+    /// # Errors
+    /// [`GraphError::DuplicateName`].
+    pub fn input(&mut self, name: &str, shape: Shape) -> Result<ValueId, GraphError> {
+        self.named(name.to_owned(), shape, Role::Input)
+    }
+
+    /// A trained parameter, named below the current scope.
+    ///
+    /// # Errors
+    /// [`GraphError::DuplicateName`].
+    pub fn parameter(
+        &mut self,
+        name: &str,
+        shape: Shape,
+        init: Init,
+    ) -> Result<ValueId, GraphError> {
+        self.named(self.scoped(name), shape, Role::Parameter(init))
+    }
+
+    /// A persistent value that is not trained, named below the current scope.
+    ///
+    /// # Errors
+    /// [`GraphError::DuplicateName`].
+    pub fn state(&mut self, name: &str, shape: Shape, init: Init) -> Result<ValueId, GraphError> {
+        self.named(self.scoped(name), shape, Role::State(init))
+    }
+
+    /// Appends a node named after the current scope.
+    ///
+    /// # Errors
+    /// [`GraphError::Node`] with the operator's complaint.
+    pub fn node(
+        &mut self,
+        op: Arc<dyn Operator>,
+        inputs: &[ValueId],
+    ) -> Result<Vec<ValueId>, GraphError> {
+        self.append(op, inputs).map_err(|e| self.blame(e))
+    }
+
+    /// Turns an operator's complaint into an error that names the current scope.
+    pub fn blame(&self, source: OpError) -> GraphError {
+        GraphError::Node {
+            node: self.scope.join("."),
+            source,
+        }
+    }
+
+    /// Runs `build` with `name` appended to the scope of names.
+    ///
+    /// # Errors
+    /// Those of `build`.
+    pub fn scope<R>(
+        &mut self,
+        name: impl ToString,
+        build: impl FnOnce(&mut Self) -> Result<R, GraphError>,
+    ) -> Result<R, GraphError> {
+        self.scope.push(name.to_string());
+        let result = build(self);
+        self.scope.pop();
+        result
+    }
+
+    /// A value.
+    pub fn value(&self, id: ValueId) -> &Value {
+        &self.values[id.0 as usize]
+    }
+
+    /// All values with their ids.
+    pub fn values(&self) -> impl Iterator<Item = (ValueId, &Value)> {
+        (0..).map(ValueId).zip(&self.values)
+    }
+
+    /// All nodes in running order.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The trained parameters in the order of their making.
+    pub fn parameters(&self) -> impl Iterator<Item = (ValueId, &Value)> {
+        self.values()
+            .filter(|(_, v)| matches!(v.role, Role::Parameter(_)))
+    }
+
+    /// The input, parameter or state of that full name.
+    pub fn find(&self, name: &str) -> Option<ValueId> {
+        self.values()
+            .find(|(_, v)| v.name == name && v.role != Role::Computed)
+            .map(|(id, _)| id)
+    }
+
+    /// Elements of all trained parameters.
+    pub fn parameter_count(&self) -> usize {
+        self.parameters().map(|(_, v)| v.shape.len()).sum()
+    }
+
+    fn scoped(&self, name: &str) -> String {
+        let mut parts = self.scope.clone();
+        parts.push(name.to_owned());
+        parts.join(".")
+    }
+
+    fn named(&mut self, name: String, shape: Shape, role: Role) -> Result<ValueId, GraphError> {
+        if !self.names.insert(name.clone()) {
+            return Err(GraphError::DuplicateName(name));
+        }
+        Ok(self.push(Value { shape, role, name }))
+    }
+
+    fn push(&mut self, value: Value) -> ValueId {
+        self.values.push(value);
+        ValueId(self.values.len() as u32 - 1)
+    }
+
+    fn append(
+        &mut self,
+        op: Arc<dyn Operator>,
+        inputs: &[ValueId],
+    ) -> Result<Vec<ValueId>, OpError> {
+        let shapes: Vec<Shape> = inputs.iter().map(|&i| self.value(i).shape).collect();
+        let name = self.scope.join(".");
+        let outputs: Vec<ValueId> = op
+            .infer(&shapes)?
+            .into_iter()
+            .map(|shape| {
+                self.push(Value {
+                    shape,
+                    role: Role::Computed,
+                    name: name.clone(),
+                })
+            })
+            .collect();
+        self.nodes.push(Node {
+            op,
+            inputs: inputs.to_vec(),
+            outputs: outputs.clone(),
+            name,
+        });
+        Ok(outputs)
+    }
+}
+
+impl Build for Graph {
+    fn add(&mut self, op: Arc<dyn Operator>, inputs: &[ValueId]) -> Result<Vec<ValueId>, OpError> {
+        self.append(op, inputs)
+    }
+
+    fn shape(&self, value: ValueId) -> Shape {
+        self.value(value).shape
+    }
+}

@@ -1,0 +1,298 @@
+//! A graph lowered for a device and planned: dispatches as plain data, before anything is allocated.
+
+use std::collections::BTreeMap;
+
+use super::placement::{Placement, operand, place};
+use super::plan::{MemoryPlan, Request, peak_bytes, plan_memory};
+use super::{Graph, GraphError, Role};
+use crate::gpu::DeviceProfile;
+use crate::ops::{BufferRef, Cost, Dispatch, Layout, Lowering, Operand, ValueId};
+
+/// Workgroups along one axis of a grid, the same on every WebGPU device.
+const MAX_WORKGROUPS: u32 = 65_535;
+
+/// How a graph is compiled.
+#[derive(Clone, Copy, Debug)]
+pub struct ProgramOptions {
+    /// Whether tensors whose lifetimes do not meet share memory.
+    pub reuse_memory: bool,
+}
+
+impl Default for ProgramOptions {
+    fn default() -> Self {
+        Self { reuse_memory: true }
+    }
+}
+
+/// What a dispatch binds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Storage {
+    /// An input, parameter or state: a buffer of its own.
+    Own(ValueId),
+    /// A slot of the memory plan.
+    Slot(usize),
+}
+
+/// One node's share of a program.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub node: usize,
+    pub dispatch: Dispatch,
+    pub storage: Vec<Storage>,
+}
+
+/// A lowered and planned graph.
+#[derive(Debug)]
+pub struct Program {
+    pub(super) graph: Graph,
+    pub(super) steps: Vec<Step>,
+    pub(super) outputs: Vec<(ValueId, Storage, Operand)>,
+    plan: MemoryPlan,
+    peak_bytes: u64,
+}
+
+/// What asks for planned memory.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Tenant {
+    Root(ValueId),
+    Scratch { node: usize, index: usize },
+}
+
+impl Program {
+    /// Lowers and plans `graph` for `device`; `outputs` can be fetched after a run.
+    ///
+    /// # Errors
+    /// [`GraphError::TooLarge`], [`GraphError::Limit`] or [`GraphError::Node`], all before anything is allocated.
+    pub fn compile(
+        graph: Graph,
+        outputs: &[ValueId],
+        device: &DeviceProfile,
+        options: ProgramOptions,
+    ) -> Result<Self, GraphError> {
+        let placements = place(&graph)?;
+        let lowered = lower_nodes(&graph, &placements, device)?;
+        let requests = lifetimes(&graph, &placements, &lowered, outputs);
+        check_sizes(&graph, &placements, &requests, device)?;
+        let list: Vec<Request> = requests.values().cloned().collect();
+        let plan = plan_memory(&list, options.reuse_memory);
+        let slots: BTreeMap<Tenant, usize> = requests
+            .keys()
+            .copied()
+            .zip(plan.slot_of.iter().copied())
+            .collect();
+        let storage_of = |tenant: Tenant| match (slots.get(&tenant), tenant) {
+            (Some(&slot), _) => Storage::Slot(slot),
+            (None, Tenant::Root(v)) => Storage::Own(v),
+            (None, Tenant::Scratch { .. }) => unreachable!("every scratch buffer is requested"),
+        };
+        let mut steps = Vec::new();
+        for (node, lowering) in lowered.into_iter().enumerate() {
+            // Drivers treat an empty grid as a silent no-op, so it is no step.
+            for dispatch in lowering
+                .dispatches
+                .into_iter()
+                .filter(|d| !d.workgroups.contains(&0))
+            {
+                check_grid(&graph, node, &dispatch)?;
+                let storage = dispatch
+                    .buffers
+                    .iter()
+                    .map(|b| storage_of(tenant(node, *b)))
+                    .collect();
+                steps.push(Step {
+                    node,
+                    dispatch,
+                    storage,
+                });
+            }
+        }
+        let outputs = outputs
+            .iter()
+            .map(|&v| {
+                let o = operand(&graph, &placements, v);
+                (v, storage_of(tenant(0, o.buffer)), o)
+            })
+            .collect();
+        Ok(Self {
+            steps,
+            outputs,
+            peak_bytes: peak_bytes(&list),
+            plan,
+            graph,
+        })
+    }
+
+    /// The graph.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The slots of the activations and scratch space.
+    pub fn memory_plan(&self) -> &MemoryPlan {
+        &self.plan
+    }
+
+    /// The most bytes of activations and scratch space alive at once; no plan can need less.
+    pub fn peak_bytes(&self) -> u64 {
+        self.peak_bytes
+    }
+
+    /// Bytes of parameters, states and inputs.
+    pub fn persistent_bytes(&self) -> u64 {
+        self.graph
+            .values()
+            .filter(|(_, v)| v.role != Role::Computed)
+            .map(|(_, v)| 4 * v.shape.len() as u64)
+            .sum()
+    }
+
+    /// Bytes of device memory that a run needs: slots, parameters, states and inputs.
+    pub fn total_bytes(&self) -> u64 {
+        self.plan.total_bytes() + self.persistent_bytes()
+    }
+
+    /// Number of dispatches of a run.
+    pub fn dispatch_count(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Operations and bytes of a node.
+    pub fn cost(&self, node: usize) -> Cost {
+        let n = &self.graph.nodes()[node];
+        let shapes = |ids: &[ValueId]| -> Vec<_> {
+            ids.iter().map(|&i| self.graph.value(i).shape).collect()
+        };
+        n.op.cost(&shapes(&n.inputs), &shapes(&n.outputs))
+    }
+}
+
+fn tenant(node: usize, buffer: BufferRef) -> Tenant {
+    match buffer {
+        BufferRef::Value(v) => Tenant::Root(v),
+        BufferRef::Scratch(index) => Tenant::Scratch { node, index },
+    }
+}
+
+/// A node's scratch requests (elements) and dispatches.
+struct Lowered {
+    scratch: Vec<usize>,
+    dispatches: Vec<Dispatch>,
+    touched: Vec<ValueId>,
+}
+
+fn lower_nodes(
+    graph: &Graph,
+    placements: &[Placement],
+    device: &DeviceProfile,
+) -> Result<Vec<Lowered>, GraphError> {
+    let operands = |ids: &[ValueId]| -> Vec<Operand> {
+        ids.iter().map(|&v| operand(graph, placements, v)).collect()
+    };
+    graph
+        .nodes()
+        .iter()
+        .map(|node| {
+            let (inputs, outputs) = (operands(&node.inputs), operands(&node.outputs));
+            let mut lowering = Lowering::new(device, &inputs, &outputs);
+            if !matches!(
+                node.op.layout(),
+                Layout::SliceChannels { .. } | Layout::Reshape
+            ) {
+                node.op
+                    .lower(&mut lowering)
+                    .map_err(|source| GraphError::Node {
+                        node: node.name.clone(),
+                        source,
+                    })?;
+            }
+            let (scratch, dispatches) = (lowering.scratch, lowering.dispatches);
+            Ok(Lowered {
+                scratch,
+                dispatches,
+                touched: [node.inputs.clone(), node.outputs.clone()].concat(),
+            })
+        })
+        .collect()
+}
+
+fn lifetimes(
+    graph: &Graph,
+    placements: &[Placement],
+    lowered: &[Lowered],
+    outputs: &[ValueId],
+) -> BTreeMap<Tenant, Request> {
+    let mut requests: BTreeMap<Tenant, Request> = BTreeMap::new();
+    let mut touch = |tenant: Tenant, elements: usize, at: usize| {
+        let bytes = 4 * elements as u64;
+        let request = requests.entry(tenant).or_insert(Request {
+            bytes,
+            first: at,
+            last: at,
+        });
+        request.first = request.first.min(at);
+        request.last = request.last.max(at);
+    };
+    let touch_value = |value: ValueId, at: usize, touch: &mut dyn FnMut(Tenant, usize, usize)| {
+        let root = placements[value.0 as usize].root;
+        if graph.value(root).role == Role::Computed {
+            touch(Tenant::Root(root), graph.value(root).shape.len(), at);
+        }
+    };
+    for (at, node) in lowered.iter().enumerate() {
+        for &value in &node.touched {
+            touch_value(value, at, &mut touch);
+        }
+        for (index, &elements) in node.scratch.iter().enumerate() {
+            touch(Tenant::Scratch { node: at, index }, elements, at);
+        }
+    }
+    for &output in outputs {
+        touch_value(output, lowered.len(), &mut touch);
+    }
+    requests
+}
+
+/// Every buffer must fit the device's binding limit, and its elements must be addressable by u32.
+fn check_sizes(
+    graph: &Graph,
+    placements: &[Placement],
+    requests: &BTreeMap<Tenant, Request>,
+    device: &DeviceProfile,
+) -> Result<(), GraphError> {
+    let limit = device
+        .max_binding
+        .min(device.max_buffer)
+        .min(4 * u64::from(u32::MAX));
+    let too_large = |what: String, bytes: u64| GraphError::TooLarge { what, bytes, limit };
+    for (tenant, request) in requests {
+        if request.bytes > limit {
+            let what = match tenant {
+                Tenant::Root(v) => graph.value(*v).name.clone(),
+                Tenant::Scratch { node, .. } => {
+                    format!("scratch space of {}", graph.nodes()[*node].name)
+                }
+            };
+            return Err(too_large(what, request.bytes));
+        }
+    }
+    for (id, value) in graph.values() {
+        let bytes = 4 * value.shape.len() as u64;
+        if placements[id.0 as usize].root == id && value.role != Role::Computed && bytes > limit {
+            return Err(too_large(value.name.clone(), bytes));
+        }
+    }
+    Ok(())
+}
+
+fn check_grid(graph: &Graph, node: usize, dispatch: &Dispatch) -> Result<(), GraphError> {
+    if dispatch.workgroups.iter().all(|&g| g <= MAX_WORKGROUPS) {
+        return Ok(());
+    }
+    Err(GraphError::Limit {
+        node: graph.nodes()[node].name.clone(),
+        reason: format!(
+            "kernel {} wants a grid of {:?} workgroups, at most {MAX_WORKGROUPS} an axis are allowed; use a smaller patch",
+            dispatch.kernel.name, dispatch.workgroups
+        ),
+    })
+}

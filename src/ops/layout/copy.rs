@@ -1,0 +1,35 @@
+//! The copy behind a concatenation that could not be made in place.
+
+use crate::gpu::{Access, Kernel, ParamBlock};
+use crate::ops::{Lowering, Operand, grid};
+use crate::param_block;
+
+param_block!(Params {
+    x_offset: u32,
+    x_batch: u32,
+    y_offset: u32,
+    y_batch: u32,
+    per_sample: u32,
+});
+
+pub(super) static KERNEL: Kernel = Kernel {
+    name: "layout/copy",
+    source: include_str!("../../../shaders/layout/copy.wgsl"),
+    params: Params::FIELDS,
+    access: &[Access::Read, Access::Write],
+};
+
+/// Appends y[start ..] = x, where `start` counts elements of a sample of y.
+pub(super) fn copy(to: &mut Lowering<'_>, x: &Operand, y: &Operand, start: usize) {
+    let per_sample = x.shape.per_sample();
+    let params = Params {
+        x_offset: x.offset,
+        x_batch: x.batch_stride,
+        y_offset: y.offset + start as u32,
+        y_batch: y.batch_stride,
+        per_sample: per_sample as u32,
+    };
+    let [gx, gy, _] = grid(per_sample.div_ceil(256));
+    let groups = [gx, gy, x.shape.n() as u32];
+    to.dispatch(&KERNEL, vec![], &params, &[x, y], groups);
+}

@@ -1,0 +1,22 @@
+//! Where tensors lie: concatenation, slices of channels, reshaping.
+
+mod concat;
+mod copy;
+mod pad_channels;
+mod reshape;
+mod slice;
+
+pub use concat::{Concat, concat};
+pub use pad_channels::{PadChannels, pad_channels};
+pub use reshape::{Reshape, reshape};
+pub use slice::{SliceChannels, slice_channels};
+
+use crate::gpu::{Constants, Kernel};
+
+/// The kernels of this family with the specialisations in use, for the checks that need no GPU.
+pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
+    vec![
+        (&copy::KERNEL, vec![vec![]]),
+        (&pad_channels::KERNEL, vec![vec![]]),
+    ]
+}

@@ -1,0 +1,18 @@
+//! Operators: attributes, shape rule, backward rule, choice of kernel, dispatch, FLOPs and bytes.
+
+pub mod elementwise;
+mod error;
+pub mod layout;
+mod operator;
+
+pub use error::{OpError, expect_shape, take};
+pub use operator::{
+    Backward, BufferRef, Build, Cost, Dispatch, Layout, Lowering, Operand, Operator, ValueId, grid,
+};
+
+use crate::gpu::{Constants, Kernel};
+
+/// Every kernel of every family with the specialisations in use.
+pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
+    [elementwise::kernels(), layout::kernels()].concat()
+}

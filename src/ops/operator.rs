@@ -1,0 +1,255 @@
+//! What an operator is: shape rule, backward rule, lowering to dispatches.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use super::OpError;
+use crate::gpu::{Constants, DeviceProfile, Kernel, ParamBlock};
+use crate::tensor::Shape;
+
+/// A value of a graph.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ValueId(pub u32);
+
+/// How the output of an operator lies in memory, where that needs no kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Outputs have storage of their own.
+    Fresh,
+    /// Output 0 is the channels from `start` on of input 0, read in place.
+    SliceChannels {
+        /// First channel.
+        start: usize,
+    },
+    /// Output 0 is input 0 with other extents; N and the elements of a sample stay.
+    Reshape,
+    /// The inputs are produced side by side in output 0, along the channels, wherever the graph allows. The
+    /// lowering copies those that are not (their buffer differs from the output's).
+    ConcatChannels,
+}
+
+/// Floating point operations and bytes moved by one run of an operator, the least that the definition needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    /// Floating point operations; a multiply-add counts as two.
+    pub flops: f64,
+    /// Bytes read and written, each operand once.
+    pub bytes: f64,
+}
+
+/// An operator: a recipe with its attributes. One instance stands at one node of a graph.
+pub trait Operator: Debug + Send + Sync {
+    /// Family and direction, `"conv.forward"`; the key for `--profile`.
+    fn name(&self) -> &'static str;
+
+    /// The shapes of the outputs, or why the inputs do not fit.
+    ///
+    /// # Errors
+    /// [`OpError`] with what was expected and what was found.
+    fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>, OpError>;
+
+    /// Appends the nodes that compute the gradients of the inputs. An operator without a gradient (losses'
+    /// gradients, optimisers, metrics) keeps this default.
+    ///
+    /// Returns a gradient per input, `None` for those that need none ([`Backward::needs`]) or have none.
+    ///
+    /// # Errors
+    /// [`OpError::NotDifferentiable`] by default.
+    fn backward(
+        &self,
+        _graph: &mut dyn Build,
+        _io: &Backward<'_>,
+    ) -> Result<Vec<Option<ValueId>>, OpError> {
+        Err(OpError::NotDifferentiable { op: self.name() })
+    }
+
+    /// Chooses kernels and appends their dispatches.
+    ///
+    /// # Errors
+    /// [`OpError`] where the device cannot run it.
+    fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError>;
+
+    /// The work of one run.
+    fn cost(&self, inputs: &[Shape], outputs: &[Shape]) -> Cost {
+        Cost {
+            flops: 0.0,
+            bytes: 4.0
+                * inputs
+                    .iter()
+                    .chain(outputs)
+                    .map(|s| s.len() as f64)
+                    .sum::<f64>(),
+        }
+    }
+
+    /// How the outputs lie in memory.
+    fn layout(&self) -> Layout {
+        Layout::Fresh
+    }
+
+    /// Inputs that are updated in place (parameters by an optimiser, running statistics). Only persistent values.
+    fn updates(&self) -> &[usize] {
+        &[]
+    }
+
+    /// Whether its outputs are cheaper to compute again in the backward pass than to keep.
+    fn is_cheap(&self) -> bool {
+        false
+    }
+}
+
+/// What an operator may do to the graph it is differentiated in.
+pub trait Build {
+    /// Appends a node and gives its outputs.
+    ///
+    /// # Errors
+    /// The shape error of the operator.
+    fn add(&mut self, op: Arc<dyn Operator>, inputs: &[ValueId]) -> Result<Vec<ValueId>, OpError>;
+
+    /// The shape of a value.
+    fn shape(&self, value: ValueId) -> Shape;
+}
+
+/// The node that is being differentiated.
+#[derive(Debug)]
+pub struct Backward<'a> {
+    /// Its inputs.
+    pub inputs: &'a [ValueId],
+    /// Its outputs.
+    pub outputs: &'a [ValueId],
+    /// The gradient of each output; `None` where nothing depends on it.
+    pub grads: &'a [Option<ValueId>],
+    /// Whether the gradient of each input is wanted.
+    pub needs: &'a [bool],
+}
+
+impl Backward<'_> {
+    /// The gradient of output 0.
+    ///
+    /// # Errors
+    /// [`OpError::NoGradient`] where nothing depends on it.
+    pub fn grad(&self, op: &'static str) -> Result<ValueId, OpError> {
+        self.grads
+            .first()
+            .copied()
+            .flatten()
+            .ok_or(OpError::NoGradient { op })
+    }
+}
+
+/// The buffer behind an operand, before memory is planned.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum BufferRef {
+    /// The storage that the graph gave a value (its own, or that of the value it is part of).
+    Value(ValueId),
+    /// Scratch space of the node, by its index in [`Lowering::scratch`].
+    Scratch(usize),
+}
+
+/// A tensor in memory: element (n, c, z, y, x) lies at
+/// `offset + n * batch_stride + ((c * D + z) * H + y) * W + x` (f32 elements) of its buffer.
+#[derive(Clone, Copy, Debug)]
+pub struct Operand {
+    /// The buffer.
+    pub buffer: BufferRef,
+    /// Extent.
+    pub shape: Shape,
+    /// First element.
+    pub offset: u32,
+    /// Elements from one sample to the next.
+    pub batch_stride: u32,
+}
+
+impl Operand {
+    /// Whether it may be bound as `array<vec4<f32>>`: rows of voxels, offset and stride all in fours.
+    pub fn is_vec4(&self) -> bool {
+        self.shape.voxels().is_multiple_of(4)
+            && self.offset.is_multiple_of(4)
+            && self.batch_stride.is_multiple_of(4)
+    }
+
+    /// Whether its elements lie without a gap.
+    pub fn is_dense(&self) -> bool {
+        self.shape.n() == 1 || self.batch_stride as usize == self.shape.per_sample()
+    }
+}
+
+/// One dispatch, as plain data.
+#[derive(Debug, Clone)]
+pub struct Dispatch {
+    /// The kernel.
+    pub kernel: &'static Kernel,
+    /// Its specialisation.
+    pub constants: Constants,
+    /// Its parameter block.
+    pub params: Vec<u8>,
+    /// Its storage buffers, from binding 1 on.
+    pub buffers: Vec<BufferRef>,
+    /// Workgroups along x, y, z.
+    pub workgroups: [u32; 3],
+}
+
+/// Where an operator writes its dispatches.
+#[derive(Debug)]
+pub struct Lowering<'a> {
+    /// The device it will run on.
+    pub device: &'a DeviceProfile,
+    /// Its inputs.
+    pub inputs: &'a [Operand],
+    /// Its outputs.
+    pub outputs: &'a [Operand],
+    /// Elements (f32) of each scratch buffer asked for; alive during this node only.
+    pub scratch: Vec<usize>,
+    /// The dispatches so far, in order.
+    pub dispatches: Vec<Dispatch>,
+}
+
+impl<'a> Lowering<'a> {
+    /// An empty lowering.
+    pub fn new(device: &'a DeviceProfile, inputs: &'a [Operand], outputs: &'a [Operand]) -> Self {
+        Self {
+            device,
+            inputs,
+            outputs,
+            scratch: Vec::new(),
+            dispatches: Vec::new(),
+        }
+    }
+
+    /// Asks for scratch space of `shape`, dense.
+    pub fn scratch(&mut self, shape: Shape) -> Operand {
+        self.scratch.push(shape.len());
+        Operand {
+            buffer: BufferRef::Scratch(self.scratch.len() - 1),
+            shape,
+            offset: 0,
+            batch_stride: shape.per_sample() as u32,
+        }
+    }
+
+    /// Appends a dispatch. `workgroups` beyond 65535 along an axis are an error at planning, so split the grid.
+    pub fn dispatch<P: ParamBlock>(
+        &mut self,
+        kernel: &'static Kernel,
+        constants: Constants,
+        params: &P,
+        operands: &[&Operand],
+        workgroups: [u32; 3],
+    ) {
+        self.dispatches.push(Dispatch {
+            kernel,
+            constants,
+            params: bytemuck::bytes_of(params).to_vec(),
+            buffers: operands.iter().map(|o| o.buffer).collect(),
+            workgroups,
+        });
+    }
+}
+
+/// `count` workgroups laid out as (x, y) below the limit of 65535 an axis; the kernel rebuilds the number as
+/// `workgroup_id.y * num_workgroups.x + workgroup_id.x` and guards the end.
+pub fn grid(count: usize) -> [u32; 3] {
+    const LIMIT: usize = 65_535;
+    let y = count.div_ceil(LIMIT).max(1);
+    [count.div_ceil(y) as u32, y as u32, 1]
+}

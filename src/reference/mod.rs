@@ -1,0 +1,6 @@
+//! The operators in plain f64 loops on the CPU: the truth that every kernel is compared with.
+
+pub mod elementwise;
+mod tolerance;
+
+pub use tolerance::{Deviation, Tolerance};

@@ -1,0 +1,300 @@
+//! Runs one operator on the device and compares it, forward and backward, with the f64 reference.
+//!
+//! Each case runs twice: plain, and embedded, where activations are slices of larger tensors with NaN around them and
+//! outputs are produced inside a concatenation between canaries. Memory is dirtied with NaN before the run that
+//! counts, so an element that a kernel forgets to write or wrongly reads shows.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use voxseg::gpu::{DeviceProfile, Gpu, GpuOptions};
+use voxseg::graph::{Executor, Graph, Parameters, Program, ProgramOptions, differentiate};
+use voxseg::ops::layout::{concat, slice_channels};
+use voxseg::ops::{Operator, ValueId};
+use voxseg::reference::Tolerance;
+use voxseg::tensor::{HostTensor, Shape};
+
+/// The one device of this test binary. Without an adapter the tests fail and say what to install.
+pub fn gpu() -> Arc<Gpu> {
+    static GPU: OnceLock<Arc<Gpu>> = OnceLock::new();
+    GPU.get_or_init(
+        || match pollster::block_on(Gpu::open(&GpuOptions::default())) {
+            Ok(gpu) => gpu,
+            Err(error) => panic!("{error}"),
+        },
+    )
+    .clone()
+}
+
+/// Numbers drawn evenly from [-1, 1], rounded to f32 so that the reference sees what the device sees.
+pub fn random(shape: Shape, seed: u64) -> HostTensor<f64> {
+    random_in(shape, seed, -1.0, 1.0)
+}
+
+/// Numbers drawn evenly from [low, high], rounded to f32.
+pub fn random_in(shape: Shape, seed: u64, low: f32, high: f32) -> HostTensor<f64> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    HostTensor {
+        shape,
+        data: (0..shape.len())
+            .map(|_| f64::from(rng.random_range(low..=high)))
+            .collect(),
+    }
+}
+
+/// One operator on given inputs.
+pub struct Case {
+    /// Printed with every figure.
+    pub name: String,
+    /// The operator.
+    pub op: Arc<dyn Operator>,
+    /// Its inputs; those marked `true` are activations, which also run as slices of larger tensors.
+    pub inputs: Vec<(HostTensor<f64>, bool)>,
+    /// Kernel variants to force, by family.
+    pub variants: Vec<(&'static str, &'static str)>,
+}
+
+impl Case {
+    /// A case with the variant that the device would choose.
+    pub fn new(
+        name: impl Into<String>,
+        op: impl Operator + 'static,
+        inputs: Vec<(HostTensor<f64>, bool)>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            op: Arc::new(op),
+            inputs,
+            variants: Vec::new(),
+        }
+    }
+
+    /// The same case with a variant forced.
+    pub fn with_variant(mut self, family: &'static str, variant: &'static str) -> Self {
+        self.variants.push((family, variant));
+        self.name = format!("{} [{variant}]", self.name);
+        self
+    }
+
+    fn profile(&self) -> DeviceProfile {
+        let mut profile = gpu().profile().clone();
+        let forced: BTreeMap<String, String> = self
+            .variants
+            .iter()
+            .map(|&(f, v)| (f.to_owned(), v.to_owned()))
+            .collect();
+        profile.forced_variants = forced;
+        profile
+    }
+
+    /// Compares the outputs with `expected`, plain and embedded.
+    pub fn check_forward(&self, expected: &[HostTensor<f64>], tolerance: Tolerance) {
+        for embed in [false, true] {
+            let found = self.run(embed, None);
+            compare(&self.name, embed, "output", &found, expected, tolerance);
+        }
+    }
+
+    /// Compares the gradients of the inputs for the upstream gradients `dys` (one for each output; `None` for an
+    /// output that nothing depends on) with `expected`, one for each input (`None`: not compared).
+    pub fn check_backward(
+        &self,
+        dys: &[Option<HostTensor<f64>>],
+        expected: &[Option<HostTensor<f64>>],
+        tolerance: Tolerance,
+    ) {
+        for embed in [false, true] {
+            let wanted: Vec<bool> = expected.iter().map(Option::is_some).collect();
+            let found = self.run(embed, Some((dys, &wanted)));
+            let list: Vec<HostTensor<f64>> = expected.iter().flatten().cloned().collect();
+            compare(&self.name, embed, "gradient", &found, &list, tolerance);
+        }
+    }
+
+    /// The outputs, or with upstream gradients the gradients of the wanted inputs.
+    pub fn run(
+        &self,
+        embed: bool,
+        backward: Option<(&[Option<HostTensor<f64>>], &[bool])>,
+    ) -> Vec<HostTensor> {
+        let mut graph = Graph::new();
+        let mut feeds: Vec<(ValueId, HostTensor)> = Vec::new();
+        let inputs: Vec<ValueId> = self
+            .inputs
+            .iter()
+            .enumerate()
+            .map(|(i, (t, view))| feed(&mut graph, &format!("x{i}"), t, embed && *view, &mut feeds))
+            .collect();
+        let outputs = graph.node(self.op.clone(), &inputs).unwrap();
+        let results = match backward {
+            None => outputs,
+            Some((dys, wanted)) => {
+                let mut found: BTreeMap<ValueId, ValueId> = BTreeMap::new();
+                let sources: Vec<ValueId> = inputs
+                    .iter()
+                    .zip(wanted)
+                    .filter(|(_, w)| **w)
+                    .map(|(i, _)| *i)
+                    .collect();
+                for (k, (dy, y)) in dys.iter().zip(&outputs).enumerate() {
+                    let Some(dy) = dy else { continue };
+                    let seed = feed(&mut graph, &format!("dy{k}"), dy, embed, &mut feeds);
+                    found.extend(differentiate(&mut graph, *y, seed, &sources).unwrap());
+                }
+                sources.iter().map(|s| found[s]).collect()
+            }
+        };
+        self.execute(graph, results, feeds, embed)
+    }
+
+    fn execute(
+        &self,
+        mut graph: Graph,
+        results: Vec<ValueId>,
+        mut feeds: Vec<(ValueId, HostTensor)>,
+        embed: bool,
+    ) -> Vec<HostTensor> {
+        let mut fetched = results.clone();
+        let shapes: Vec<Shape> = results.iter().map(|&r| graph.value(r).shape).collect();
+        if embed {
+            for (k, result) in fetched.iter_mut().enumerate() {
+                let canary = HostTensor {
+                    shape: shapes[k].with_c(1),
+                    data: vec![7.5; shapes[k].with_c(1).len()],
+                };
+                let id = graph.input(&format!("canary{k}"), canary.shape).unwrap();
+                feeds.push((id, canary));
+                *result = concat(&mut graph, &[id, *result, id]).unwrap();
+            }
+        }
+        let program =
+            Program::compile(graph, &fetched, &self.profile(), ProgramOptions::default()).unwrap();
+        let mut parameters = Parameters::new(gpu(), 0);
+        let executor = Executor::new(program, &mut parameters).unwrap();
+        let dirty: Vec<(ValueId, Vec<f32>)> = feeds
+            .iter()
+            .map(|(id, t)| (*id, vec![f32::NAN; t.data.len()]))
+            .collect();
+        let outputs = pollster::block_on(async {
+            let views: Vec<(ValueId, &[f32])> =
+                dirty.iter().map(|(id, d)| (*id, d.as_slice())).collect();
+            executor.run(&views).await.unwrap();
+            executor.fetch().await.unwrap();
+            let views: Vec<(ValueId, &[f32])> = feeds
+                .iter()
+                .map(|(id, t)| (*id, t.data.as_slice()))
+                .collect();
+            executor.run(&views).await.unwrap();
+            executor.fetch().await.unwrap().unwrap()
+        });
+        match embed {
+            false => outputs,
+            true => outputs
+                .into_iter()
+                .zip(shapes)
+                .map(|(o, shape)| self.cut_canaries(&o, shape))
+                .collect(),
+        }
+    }
+
+    fn cut_canaries(&self, outer: &HostTensor, shape: Shape) -> HostTensor {
+        let mut inner = HostTensor::zeros(shape);
+        let (voxels, per_sample) = (shape.voxels(), shape.per_sample());
+        for n in 0..shape.n() {
+            let sample = &outer.data[n * (per_sample + 2 * voxels)..][..per_sample + 2 * voxels];
+            let canaries = sample[..voxels]
+                .iter()
+                .chain(&sample[voxels + per_sample..]);
+            assert!(
+                canaries.clone().all(|&v| v == 7.5),
+                "{}: wrote outside its output",
+                self.name
+            );
+            inner.data[n * per_sample..][..per_sample]
+                .copy_from_slice(&sample[voxels..][..per_sample]);
+        }
+        inner
+    }
+}
+
+/// An input; embedded, it is a slice of channels between channels of NaN.
+fn feed(
+    graph: &mut Graph,
+    name: &str,
+    tensor: &HostTensor<f64>,
+    embed: bool,
+    feeds: &mut Vec<(ValueId, HostTensor)>,
+) -> ValueId {
+    let small = tensor.to_f32();
+    if !embed {
+        let id = graph.input(name, tensor.shape).unwrap();
+        feeds.push((id, small));
+        return id;
+    }
+    let (c, voxels) = (tensor.shape.c(), tensor.shape.voxels());
+    let outer = tensor.shape.with_c(c + 2);
+    let id = graph.input(name, outer).unwrap();
+    let mut data = vec![f32::NAN; outer.len()];
+    for n in 0..outer.n() {
+        data[(n * (c + 2) + 1) * voxels..][..c * voxels]
+            .copy_from_slice(&small.data[n * c * voxels..][..c * voxels]);
+    }
+    feeds.push((id, HostTensor { shape: outer, data }));
+    slice_channels(graph, id, 1, c).unwrap()
+}
+
+fn compare(
+    name: &str,
+    embed: bool,
+    what: &str,
+    found: &[HostTensor],
+    expected: &[HostTensor<f64>],
+    tolerance: Tolerance,
+) {
+    assert_eq!(found.len(), expected.len(), "{name}: number of results");
+    for (i, (f, e)) in found.iter().zip(expected).enumerate() {
+        let label = format!("{name} {what} {i}{}", if embed { " embedded" } else { "" });
+        match tolerance.compare(&label, f, e) {
+            Ok(d) => println!(
+                "{label}: {:.3} of the tolerance, nmse {:.1e}",
+                d.used, d.nmse
+            ),
+            Err(text) => panic!("{text}"),
+        }
+    }
+}
+
+/// Compares an analytic gradient of the reference with central differences of sum(forward * dy), for every element
+/// of `x`. `forward` gives the outputs for a changed x.
+pub fn check_reference_gradient(
+    name: &str,
+    x: &HostTensor<f64>,
+    dx: &HostTensor<f64>,
+    dy: &HostTensor<f64>,
+    forward: impl Fn(&HostTensor<f64>) -> HostTensor<f64>,
+) {
+    const STEP: f64 = 1e-5;
+    let loss = |x: &HostTensor<f64>| -> f64 {
+        forward(x)
+            .data
+            .iter()
+            .zip(&dy.data)
+            .map(|(y, d)| y * d)
+            .sum()
+    };
+    for i in 0..x.data.len() {
+        let mut moved = x.clone();
+        moved.data[i] = x.data[i] + STEP;
+        let up = loss(&moved);
+        moved.data[i] = x.data[i] - STEP;
+        let numeric = (up - loss(&moved)) / (2.0 * STEP);
+        let error = (numeric - dx.data[i]).abs();
+        assert!(
+            error <= 1e-6 * (1.0 + numeric.abs()),
+            "{name}: d/dx[{i}] is {} by the rule, {numeric} by differences",
+            dx.data[i]
+        );
+    }
+}

@@ -1,0 +1,153 @@
+//! Every kernel in every specialisation in use: parsed, validated, reflected against the Rust side, and written for
+//! Vulkan, Metal and DirectX, without a GPU.
+
+use naga::back::{hlsl, msl, spv};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use voxseg::gpu::{Access, Kernel};
+
+/// What WebGPU promises on every device.
+const MAX_INVOCATIONS: u32 = 1024;
+const MAX_WORKGROUP_BYTES: u32 = 32 << 10;
+
+fn parse(kernel: &Kernel, source: &str) -> (naga::Module, ModuleInfo) {
+    let module = naga::front::wgsl::parse_str(source)
+        .unwrap_or_else(|e| panic!("{}: {}", kernel.name, e.emit_to_string(source)));
+    let info = Validator::new(ValidationFlags::all(), Capabilities::all())
+        .validate(&module)
+        .unwrap_or_else(|e| panic!("{}: {}", kernel.name, e.emit_to_string(source)));
+    (module, info)
+}
+
+fn check_interface(kernel: &Kernel, module: &naga::Module) {
+    let mut bindings: Vec<(u32, &naga::GlobalVariable)> = module
+        .global_variables
+        .iter()
+        .filter_map(|(_, v)| v.binding.as_ref().map(|b| (b.binding, v)))
+        .collect();
+    bindings.sort_by_key(|(b, _)| *b);
+    let name = kernel.name;
+    assert_eq!(bindings.len(), kernel.access.len() + 1, "{name}: bindings");
+    for (i, (binding, variable)) in bindings.iter().enumerate() {
+        assert_eq!(
+            *binding as usize, i,
+            "{name}: bindings must count up from 0"
+        );
+        match (i, variable.space) {
+            (0, naga::AddressSpace::Uniform) => check_params(kernel, module, variable),
+            (_, naga::AddressSpace::Storage { access }) if i > 0 => {
+                let writes = access.contains(naga::StorageAccess::STORE);
+                let expected = kernel.access[i - 1] == Access::Write;
+                assert_eq!(writes, expected, "{name}: access of binding {i}");
+            }
+            (_, space) => panic!("{name}: binding {i} lies in {space:?}"),
+        }
+    }
+}
+
+fn check_params(kernel: &Kernel, module: &naga::Module, variable: &naga::GlobalVariable) {
+    let naga::TypeInner::Struct { members, .. } = &module.types[variable.ty].inner else {
+        panic!("{}: binding 0 is no struct", kernel.name);
+    };
+    let mut layouter = naga::proc::Layouter::default();
+    layouter.update(module.to_ctx()).unwrap();
+    let found: Vec<(String, usize, usize)> = members
+        .iter()
+        .map(|m| {
+            (
+                m.name.clone().unwrap_or_default(),
+                m.offset as usize,
+                layouter[m.ty].size as usize,
+            )
+        })
+        .collect();
+    let expected: Vec<(String, usize, usize)> = kernel
+        .params
+        .iter()
+        .map(|&(n, o, s)| (n.to_owned(), o, s))
+        .collect();
+    assert_eq!(found, expected, "{}: parameter block", kernel.name);
+}
+
+fn check_workgroup(kernel: &Kernel, module: &naga::Module) {
+    let entry = &module.entry_points[0];
+    assert_eq!(entry.name, "main", "{}", kernel.name);
+    let invocations: u32 = entry.workgroup_size.iter().product();
+    assert!(invocations <= MAX_INVOCATIONS, "{}", kernel.name);
+    let mut layouter = naga::proc::Layouter::default();
+    layouter.update(module.to_ctx()).unwrap();
+    let memory: u32 = module
+        .global_variables
+        .iter()
+        .filter(|(_, v)| v.space == naga::AddressSpace::WorkGroup)
+        .map(|(_, v)| layouter[v.ty].size)
+        .sum();
+    assert!(memory <= MAX_WORKGROUP_BYTES, "{}: {memory}", kernel.name);
+}
+
+fn write_everywhere(kernel: &Kernel, module: &naga::Module, info: &ModuleInfo) {
+    let name = kernel.name;
+    let options = spv::Options {
+        lang_version: (1, 3),
+        ..Default::default()
+    };
+    spv::write_vec(module, info, &options, None).unwrap_or_else(|e| panic!("{name}: SPIR-V: {e}"));
+    let options = msl::Options {
+        lang_version: (2, 4),
+        fake_missing_bindings: true,
+        ..Default::default()
+    };
+    msl::write_string(module, info, &options, &msl::PipelineOptions::default())
+        .unwrap_or_else(|e| panic!("{name}: MSL: {e}"));
+    let options = hlsl::Options {
+        shader_model: hlsl::ShaderModel::V6_2,
+        fake_missing_bindings: true,
+        ..Default::default()
+    };
+    let pipeline = hlsl::PipelineOptions::default();
+    let mut text = String::new();
+    hlsl::Writer::new(&mut text, &options, &pipeline)
+        .write(module, info, None)
+        .unwrap_or_else(|e| panic!("{name}: HLSL: {e}"));
+}
+
+#[test]
+fn every_kernel_compiles_for_every_backend_and_matches_its_rust_side() {
+    for (kernel, specialisations) in voxseg::ops::kernels() {
+        parse(kernel, kernel.source);
+        assert!(!specialisations.is_empty(), "{}", kernel.name);
+        for constants in specialisations {
+            let source = kernel.specialise(&constants).unwrap();
+            let (module, info) = parse(kernel, &source);
+            check_interface(kernel, &module);
+            check_workgroup(kernel, &module);
+            write_everywhere(kernel, &module, &info);
+        }
+    }
+}
+
+#[test]
+fn every_shader_file_belongs_to_a_kernel() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
+    let known: Vec<String> = voxseg::ops::kernels()
+        .iter()
+        .map(|(k, _)| k.name.to_owned())
+        .collect();
+    for family in std::fs::read_dir(folder).unwrap() {
+        let family = family.unwrap().path();
+        for file in std::fs::read_dir(&family).unwrap() {
+            let path = file.unwrap().path();
+            let stem = |p: &std::path::Path| p.file_stem().unwrap().to_string_lossy().into_owned();
+            let name = format!("{}/{}", stem(&family), stem(&path));
+            assert!(
+                known.contains(&name),
+                "shaders/{name}.wgsl is used by no kernel"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_unknown_constant_is_refused() {
+    let (kernel, _) = voxseg::ops::kernels()[0].clone();
+    assert!(kernel.specialise(&vec![("NO_SUCH_CONSTANT", 1)]).is_err());
+}

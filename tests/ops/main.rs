@@ -1,0 +1,6 @@
+//! Operators against the f64 reference, on the device.
+
+mod elementwise;
+mod harness;
+mod kernels;
+mod layout;

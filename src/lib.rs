@@ -2,6 +2,8 @@
 pub mod fsio;
 pub mod gpu;
 pub mod graph;
+pub mod metrics;
 pub mod ops;
 pub mod reference;
+pub mod report;
 pub mod tensor;

@@ -4,6 +4,7 @@ pub mod gpu;
 pub mod graph;
 pub mod metrics;
 pub mod ops;
+pub mod postprocess;
 pub mod reference;
 pub mod report;
 pub mod tensor;

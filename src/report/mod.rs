@@ -1,3 +1,8 @@
 //! What a person looks at: aligned tables for the terminal, pictures of cases, training curves.
 
+pub mod curves;
+mod font;
+mod palette;
+mod panel;
+pub mod picture;
 pub mod table;

@@ -8,3 +8,4 @@ pub mod postprocess;
 pub mod reference;
 pub mod report;
 pub mod tensor;
+pub mod volume;

@@ -1,6 +1,7 @@
 //! A kernel: its WGSL text, what it binds, and the specialisation of its constants.
 
 use super::GpuError;
+use super::unroll::unroll;
 
 /// How a kernel uses a storage buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +38,8 @@ impl Kernel {
     /// The WGSL text with `constants` in place of the defaults and marked loops unrolled.
     ///
     /// # Errors
-    /// [`GpuError::UnknownConstant`] where the file has no `const NAME: u32 = …;` line of that name.
+    /// [`GpuError::UnknownConstant`] where the file has no `const NAME: u32 = …;` line of that name;
+    /// [`GpuError::Shader`] where a loop marked `// unroll` cannot be unrolled.
     pub fn specialise(&self, constants: &[(&'static str, u32)]) -> Result<String, GpuError> {
         let mut lines: Vec<String> = self.source.lines().map(str::to_owned).collect();
         for &(name, value) in constants {
@@ -50,7 +52,7 @@ impl Kernel {
             )?;
             *line = format!("{head}{value}u;");
         }
-        Ok(lines.join("\n"))
+        unroll(self.name, &lines.join("\n"))
     }
 }
 

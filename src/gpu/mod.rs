@@ -8,6 +8,7 @@ mod memory;
 mod pipeline;
 mod profile;
 mod recording;
+mod unroll;
 
 pub use adapter::{AdapterSummary, list_adapters};
 pub use device::{Gpu, GpuCounters, GpuOptions};

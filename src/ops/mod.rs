@@ -1,5 +1,6 @@
 //! Operators: attributes, shape rule, backward rule, choice of kernel, dispatch, FLOPs and bytes.
 
+pub mod conv;
 pub mod elementwise;
 mod error;
 pub mod layout;
@@ -14,5 +15,5 @@ use crate::gpu::{Constants, Kernel};
 
 /// Every kernel of every family with the specialisations in use.
 pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
-    [elementwise::kernels(), layout::kernels()].concat()
+    [conv::kernels(), elementwise::kernels(), layout::kernels()].concat()
 }

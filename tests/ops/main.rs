@@ -1,5 +1,6 @@
 //! Operators against the f64 reference, on the device.
 
+mod conv;
 mod elementwise;
 mod harness;
 mod kernels;

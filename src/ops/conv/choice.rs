@@ -1,0 +1,105 @@
+//! Which kernels compute a convolution, as data.
+
+use super::ConvAttributes;
+use crate::gpu::DeviceProfile;
+use crate::ops::{Cost, OpError};
+use crate::tensor::Shape;
+
+/// What is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// y from x and w.
+    Forward,
+    /// dx from dy and w; transposed convolution, forward.
+    InputGrad,
+    /// dw from x and dy.
+    WeightGrad,
+}
+
+/// A set of kernels for one direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variant {
+    /// One output per invocation; any window, any groups, any device.
+    Naive,
+}
+
+impl Variant {
+    /// All variants, the most wanted first.
+    const ALL: [Self; 1] = [Self::Naive];
+
+    /// Its name for [`DeviceProfile::forced`].
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Naive => "naive",
+        }
+    }
+
+    /// Whether it can compute this direction of this convolution on this device.
+    pub fn supports(
+        self,
+        _direction: Direction,
+        _problem: &Problem,
+        _device: &DeviceProfile,
+    ) -> bool {
+        match self {
+            Self::Naive => true,
+        }
+    }
+}
+
+/// One convolution, from x to y, whichever of its directions is computed.
+#[derive(Clone, Copy, Debug)]
+pub struct Problem {
+    /// The window.
+    pub attributes: ConvAttributes,
+    /// (N, C_in, D, H, W).
+    pub x: Shape,
+    /// (N, C_out, D', H', W').
+    pub y: Shape,
+}
+
+impl Problem {
+    /// Multiply-adds of one direction count as two operations; x, y and w are moved once.
+    pub fn cost(&self) -> Cost {
+        let per_output = self.attributes.taps() * (self.x.c() / self.attributes.groups);
+        let weights = self.y.c() * per_output;
+        Cost {
+            flops: 2.0 * self.y.len() as f64 * per_output as f64,
+            bytes: 4.0 * (self.x.len() + self.y.len() + weights) as f64,
+        }
+    }
+}
+
+/// The variant for one direction: the one forced for the family `conv` where it supports the problem, else the first of
+/// [`Variant::ALL`] that does. A forced variant that lacks a direction leaves that direction to the rule, so that a whole
+/// network can run under it.
+///
+/// # Errors
+/// [`OpError::Attribute`] where no variant has the forced name.
+pub fn choose(
+    direction: Direction,
+    problem: &Problem,
+    device: &DeviceProfile,
+    op: &'static str,
+) -> Result<Variant, OpError> {
+    let fits = |v: &Variant| v.supports(direction, problem, device);
+    if let Some(name) = device.forced("conv") {
+        let forced = Variant::ALL
+            .into_iter()
+            .find(|v| v.name() == name)
+            .ok_or_else(|| OpError::Attribute {
+                op,
+                reason: format!(
+                    "no variant of conv is called {name:?}; known: {}",
+                    Variant::ALL.map(Variant::name).join(", ")
+                ),
+            })?;
+        if fits(&forced) {
+            return Ok(forced);
+        }
+    }
+    Ok(Variant::ALL
+        .into_iter()
+        .find(fits)
+        .unwrap_or(Variant::Naive))
+}

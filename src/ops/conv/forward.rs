@@ -1,0 +1,103 @@
+//! Convolution, forward.
+
+use std::sync::Arc;
+
+use super::attributes::{expect_bias, with_bias};
+use super::{
+    ConvAttributes, Direction, Problem, Variant, bias_grad, choose, conv_input_grad,
+    conv_weight_grad, naive,
+};
+use crate::ops::{Backward, Build, Cost, Lowering, OpError, Operator, ValueId, expect_shape};
+use crate::tensor::Shape;
+
+/// y (N, C_out, D', H', W') from x (N, C_in, D, H, W), w (C_out, C_in / groups, KD, KH, KW) and optionally a bias (C_out).
+#[derive(Debug)]
+pub struct ConvForward {
+    /// The window.
+    pub attributes: ConvAttributes,
+}
+
+const OP: &str = "conv.forward";
+
+impl Operator for ConvForward {
+    fn name(&self) -> &'static str {
+        OP
+    }
+
+    fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>, OpError> {
+        let (x, w, bias) = with_bias(OP, inputs)?;
+        let expected = self.attributes.weight_shape(OP, x.c(), w.n())?;
+        expect_shape(
+            OP,
+            "the weight (C_out, C_in / groups, KD, KH, KW)",
+            expected,
+            w,
+        )?;
+        expect_bias(OP, bias, w.n())?;
+        let size = self.attributes.output_size(OP, x.spatial())?;
+        Ok(vec![x.with_c(w.n()).with_spatial(size)])
+    }
+
+    fn backward(
+        &self,
+        graph: &mut dyn Build,
+        io: &Backward<'_>,
+    ) -> Result<Vec<Option<ValueId>>, OpError> {
+        let dy = io.grad(OP)?;
+        let (x, w) = (io.inputs[0], io.inputs[1]);
+        let size = graph.shape(x).spatial();
+        let mut grads = vec![None; io.inputs.len()];
+        if io.needs[0] {
+            grads[0] = Some(conv_input_grad(graph, dy, w, None, self.attributes, size)?);
+        }
+        if io.needs[1] {
+            grads[1] = Some(conv_weight_grad(graph, x, dy, self.attributes)?);
+        }
+        if io.needs.get(2) == Some(&true) {
+            grads[2] = Some(bias_grad(graph, dy)?);
+        }
+        Ok(grads)
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        let (x, w, bias, y) = (
+            to.inputs[0],
+            to.inputs[1],
+            to.inputs.get(2).copied(),
+            to.outputs[0],
+        );
+        let problem = Problem {
+            attributes: self.attributes,
+            x: x.shape,
+            y: y.shape,
+        };
+        match choose(Direction::Forward, &problem, to.device, OP)? {
+            Variant::Naive => naive::forward(to, &problem, &x, &w, bias.as_ref(), &y),
+        }
+        Ok(())
+    }
+
+    fn cost(&self, inputs: &[Shape], outputs: &[Shape]) -> Cost {
+        Problem {
+            attributes: self.attributes,
+            x: inputs[0],
+            y: outputs[0],
+        }
+        .cost()
+    }
+}
+
+/// Appends y = conv(x, w) + bias; see [`ConvForward`] for the shapes.
+///
+/// # Errors
+/// [`OpError`] where shapes and attributes do not fit together.
+pub fn conv(
+    graph: &mut dyn Build,
+    x: ValueId,
+    w: ValueId,
+    bias: Option<ValueId>,
+    attributes: ConvAttributes,
+) -> Result<ValueId, OpError> {
+    let inputs: Vec<ValueId> = [x, w].into_iter().chain(bias).collect();
+    Ok(graph.add(Arc::new(ConvForward { attributes }), &inputs)?[0])
+}

@@ -1,0 +1,129 @@
+//! The gradient of a convolution with respect to its input, which is also transposed convolution, forward.
+
+use std::sync::Arc;
+
+use super::attributes::{expect_bias, with_bias};
+use super::{
+    ConvAttributes, Direction, Problem, Variant, bias_grad, choose, conv, conv_weight_grad, naive,
+};
+use crate::ops::{Backward, Build, Cost, Lowering, OpError, Operator, ValueId, expect_shape};
+use crate::tensor::Shape;
+
+/// dx (N, C_in, D, H, W) from dy (N, C_out, D', H', W'), w (C_out, C_in / groups, KD, KH, KW) and optionally a bias
+/// (C_in), which only a transposed convolution has.
+#[derive(Debug)]
+pub struct ConvInputGrad {
+    /// The window of the convolution that leads from x to y.
+    pub attributes: ConvAttributes,
+    /// D, H, W of x: a strided convolution maps several sizes of x to one of y.
+    pub input_size: [usize; 3],
+}
+
+const OP: &str = "conv.input_grad";
+
+impl Operator for ConvInputGrad {
+    fn name(&self) -> &'static str {
+        OP
+    }
+
+    fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>, OpError> {
+        let (dy, w, bias) = with_bias(OP, inputs)?;
+        let c_in = w.c().saturating_mul(self.attributes.groups);
+        let expected = self.attributes.weight_shape(OP, c_in, dy.c())?;
+        expect_shape(
+            OP,
+            "the weight (C_out, C_in / groups, KD, KH, KW)",
+            expected,
+            w,
+        )?;
+        expect_bias(OP, bias, c_in)?;
+        let size = self.attributes.output_size(OP, self.input_size)?;
+        expect_shape(OP, "the gradient of the output", dy.with_spatial(size), dy)?;
+        Ok(vec![dy.with_c(c_in).with_spatial(self.input_size)])
+    }
+
+    fn backward(
+        &self,
+        graph: &mut dyn Build,
+        io: &Backward<'_>,
+    ) -> Result<Vec<Option<ValueId>>, OpError> {
+        let upstream = io.grad(OP)?;
+        let (dy, w) = (io.inputs[0], io.inputs[1]);
+        let mut grads = vec![None; io.inputs.len()];
+        if io.needs[0] {
+            grads[0] = Some(conv(graph, upstream, w, None, self.attributes)?);
+        }
+        if io.needs[1] {
+            grads[1] = Some(conv_weight_grad(graph, upstream, dy, self.attributes)?);
+        }
+        if io.needs.get(2) == Some(&true) {
+            grads[2] = Some(bias_grad(graph, upstream)?);
+        }
+        Ok(grads)
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        let (dy, w, bias, dx) = (
+            to.inputs[0],
+            to.inputs[1],
+            to.inputs.get(2).copied(),
+            to.outputs[0],
+        );
+        let problem = Problem {
+            attributes: self.attributes,
+            x: dx.shape,
+            y: dy.shape,
+        };
+        match choose(Direction::InputGrad, &problem, to.device, OP)? {
+            Variant::Naive => naive::input_grad(to, &problem, &dy, &w, bias.as_ref(), &dx),
+        }
+        Ok(())
+    }
+
+    fn cost(&self, inputs: &[Shape], outputs: &[Shape]) -> Cost {
+        Problem {
+            attributes: self.attributes,
+            x: outputs[0],
+            y: inputs[0],
+        }
+        .cost()
+    }
+}
+
+/// Appends dx = d(conv)/dx applied to dy; see [`ConvInputGrad`] for the shapes.
+///
+/// # Errors
+/// [`OpError`] where shapes and attributes do not fit together.
+pub fn conv_input_grad(
+    graph: &mut dyn Build,
+    dy: ValueId,
+    w: ValueId,
+    bias: Option<ValueId>,
+    attributes: ConvAttributes,
+    input_size: [usize; 3],
+) -> Result<ValueId, OpError> {
+    let inputs: Vec<ValueId> = [dy, w].into_iter().chain(bias).collect();
+    let op = ConvInputGrad {
+        attributes,
+        input_size,
+    };
+    Ok(graph.add(Arc::new(op), &inputs)?[0])
+}
+
+/// Appends the transposed convolution of x (N, C_in, D, H, W) with w (C_in, C_out / groups, KD, KH, KW) and a bias
+/// (C_out): extents (input - 1) * stride - padding + span + `output_padding`, as PyTorch has it.
+///
+/// # Errors
+/// [`OpError`] where shapes and attributes do not fit together.
+pub fn conv_transpose(
+    graph: &mut dyn Build,
+    x: ValueId,
+    w: ValueId,
+    bias: Option<ValueId>,
+    attributes: ConvAttributes,
+    output_padding: [usize; 3],
+) -> Result<ValueId, OpError> {
+    let size =
+        attributes.transposed_size("conv_transpose", graph.shape(x).spatial(), output_padding)?;
+    conv_input_grad(graph, x, w, bias, attributes, size)
+}

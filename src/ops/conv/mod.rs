@@ -1,0 +1,33 @@
+//! Convolution and transposed convolution, forward and backward.
+//!
+//! Three operators serve both. With conv the linear map x -> y, its input gradient dy -> dx is the transposed
+//! convolution, so: the input gradient of a transposed convolution is [`ConvForward`], its weight gradient is
+//! [`ConvWeightGrad`] with the roles of input and output exchanged, and PyTorch's weight layout (C_in, C_out / groups,
+//! KD, KH, KW) of the transposed convolution is (C_out, C_in / groups, KD, KH, KW) of the map that it transposes.
+
+mod attributes;
+mod bias_grad;
+mod choice;
+mod forward;
+mod input_grad;
+mod naive;
+mod weight_grad;
+
+pub use attributes::ConvAttributes;
+pub use bias_grad::{BiasGrad, bias_grad};
+pub use choice::{Direction, Problem, Variant, choose};
+pub use forward::{ConvForward, conv};
+pub use input_grad::{ConvInputGrad, conv_input_grad, conv_transpose};
+pub use weight_grad::{ConvWeightGrad, conv_weight_grad};
+
+use crate::gpu::{Constants, Kernel};
+
+/// The kernels of this family with the specialisations in use, for the checks that need no GPU.
+pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
+    vec![
+        (&naive::FORWARD, vec![vec![]]),
+        (&naive::INPUT_GRAD, vec![vec![]]),
+        (&naive::WEIGHT_GRAD, vec![vec![]]),
+        (&bias_grad::KERNEL, vec![vec![]]),
+    ]
+}

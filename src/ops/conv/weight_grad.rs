@@ -1,0 +1,65 @@
+//! The gradient of a convolution with respect to its weight.
+
+use std::sync::Arc;
+
+use super::{ConvAttributes, Direction, Problem, Variant, choose, naive};
+use crate::ops::{Build, Cost, Lowering, OpError, Operator, ValueId, expect_shape, take};
+use crate::tensor::Shape;
+
+/// dw (C_out, C_in / groups, KD, KH, KW) from x (N, C_in, D, H, W) and dy (N, C_out, D', H', W').
+#[derive(Debug)]
+pub struct ConvWeightGrad {
+    /// The window of the convolution that leads from x to y.
+    pub attributes: ConvAttributes,
+}
+
+const OP: &str = "conv.weight_grad";
+
+impl Operator for ConvWeightGrad {
+    fn name(&self) -> &'static str {
+        OP
+    }
+
+    fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>, OpError> {
+        let [x, dy] = take(OP, inputs)?;
+        let size = self.attributes.output_size(OP, x.spatial())?;
+        let expected = x.with_c(dy.c()).with_spatial(size);
+        expect_shape(OP, "the gradient of the output", expected, dy)?;
+        Ok(vec![self.attributes.weight_shape(OP, x.c(), dy.c())?])
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        let (x, dy, dw) = (to.inputs[0], to.inputs[1], to.outputs[0]);
+        let problem = Problem {
+            attributes: self.attributes,
+            x: x.shape,
+            y: dy.shape,
+        };
+        match choose(Direction::WeightGrad, &problem, to.device, OP)? {
+            Variant::Naive => naive::weight_grad(to, &problem, &x, &dy, &dw),
+        }
+        Ok(())
+    }
+
+    fn cost(&self, inputs: &[Shape], _outputs: &[Shape]) -> Cost {
+        Problem {
+            attributes: self.attributes,
+            x: inputs[0],
+            y: inputs[1],
+        }
+        .cost()
+    }
+}
+
+/// Appends dw = d(conv)/dw applied to dy; see [`ConvWeightGrad`] for the shapes.
+///
+/// # Errors
+/// [`OpError`] where shapes and attributes do not fit together.
+pub fn conv_weight_grad(
+    graph: &mut dyn Build,
+    x: ValueId,
+    dy: ValueId,
+    attributes: ConvAttributes,
+) -> Result<ValueId, OpError> {
+    Ok(graph.add(Arc::new(ConvWeightGrad { attributes }), &[x, dy])?[0])
+}

@@ -12,6 +12,7 @@ struct Params {
     y_offset: u32,
     y_batch: u32,
     w_offset: u32,
+    w_batch: u32,
     bias_offset: u32,
     has_bias: u32,
     batch: u32,
@@ -64,7 +65,7 @@ fn main(
     let x0 = voxel % params.y_w * params.stride_w - params.padding_w;
     let first = params.x_offset + group.z * params.x_batch
         + o / params.group_out * params.group_in * params.x_d * params.x_h * params.x_w;
-    var weight = params.w_offset + o * params.group_in * params.kernel_d * params.kernel_h * params.kernel_w;
+    var weight = params.w_offset + o * params.w_batch;
     var sum = 0.0;
     for (var c = 0u; c < params.group_in; c++) {
         for (var kz = 0u; kz < params.kernel_d; kz++) {

@@ -13,6 +13,7 @@ struct Params {
     y_offset: u32,
     y_batch: u32,
     w_offset: u32,
+    w_batch: u32,
     bias_offset: u32,
     has_bias: u32,
     batch: u32,
@@ -74,7 +75,7 @@ fn main(
     let first = c / params.group_in * params.group_out;
     var sum = 0.0;
     for (var o = first; o < first + params.group_out; o++) {
-        var weight = params.w_offset + (o * params.group_in + c % params.group_in) * taps;
+        var weight = params.w_offset + o * params.w_batch + c % params.group_in * taps;
         for (var kz = 0u; kz < params.kernel_d; kz++) {
             let oz = output(z, kz * params.dilation_d, params.stride_d);
             for (var ky = 0u; ky < params.kernel_h; ky++) {

@@ -10,6 +10,7 @@ struct Params {
     y_offset: u32,
     y_batch: u32,
     w_offset: u32,
+    w_batch: u32,
     bias_offset: u32,
     has_bias: u32,
     batch: u32,
@@ -81,6 +82,6 @@ fn main(
         }
     }
     if lane == 0u && i < total {
-        dw[params.w_offset + i] = sums[0];
+        dw[params.w_offset + o * params.w_batch + i % (params.group_in * taps)] = sums[0];
     }
 }

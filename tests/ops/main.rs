@@ -2,6 +2,8 @@
 
 mod conv;
 mod elementwise;
+#[path = "../fixtures/loader.rs"]
+mod fixtures;
 mod harness;
 mod kernels;
 mod layout;

@@ -1,0 +1,310 @@
+//! Convolution and transposed convolution against the f64 reference, central differences, and PyTorch.
+
+use std::sync::Arc;
+
+use voxseg::graph::Graph;
+use voxseg::ops::Operator;
+use voxseg::ops::conv::{BiasGrad, ConvAttributes, ConvForward, ConvInputGrad, conv_transpose};
+use voxseg::reference::Tolerance;
+use voxseg::reference::conv::{self as reference, Window};
+use voxseg::tensor::{HostTensor, Shape};
+
+use crate::fixtures::{self, Fixture};
+use crate::harness::{Case, check_reference_gradient, random};
+
+fn window(a: &ConvAttributes) -> Window {
+    Window {
+        stride: a.stride,
+        padding: a.padding,
+        dilation: a.dilation,
+        groups: a.groups,
+    }
+}
+
+/// Windows that networks use and some that they do not, with channels (in, out) and input extents.
+fn examples() -> Vec<(ConvAttributes, [usize; 2], [usize; 3])> {
+    let k = ConvAttributes::same;
+    let mut lopsided = ConvAttributes::new([3, 2, 4]);
+    lopsided.padding = [0, 1, 2];
+    lopsided.padding_after = [2, 0, 1];
+    vec![
+        (k([3, 3, 3]), [3, 5], [5, 6, 7]),
+        (k([3, 3, 3]), [9, 17], [4, 9, 11]),
+        (k([3, 3, 3]).with_stride([2, 2, 2]), [3, 4], [7, 6, 9]),
+        (k([1, 3, 3]), [4, 8], [3, 7, 6]),
+        (k([1, 3, 3]).with_stride([1, 2, 2]), [3, 10], [3, 7, 8]),
+        (k([1, 3, 3]), [2, 3], [1, 9, 13]),
+        (k([1, 1, 1]), [10, 3], [3, 5, 7]),
+        (k([1, 1, 1]).with_stride([2, 2, 2]), [3, 4], [5, 6, 7]),
+        (
+            ConvAttributes::new([2, 2, 2]).with_stride([2, 2, 2]),
+            [3, 9],
+            [6, 5, 8],
+        ),
+        (k([5, 5, 5]), [2, 3], [5, 6, 7]),
+        (
+            k([3, 3, 3])
+                .with_dilation([1, 2, 2])
+                .with_padding([1, 2, 2]),
+            [2, 3],
+            [4, 6, 7],
+        ),
+        (k([3, 3, 3]).with_groups(2), [4, 6], [3, 5, 7]),
+        (k([3, 3, 3]).with_groups(5), [5, 10], [3, 5, 7]),
+        (lopsided, [2, 3], [4, 5, 6]),
+        (
+            ConvAttributes::new([1, 3, 3]).with_stride([1, 3, 2]),
+            [2, 3],
+            [2, 8, 9],
+        ),
+    ]
+}
+
+struct Tensors {
+    x: HostTensor<f64>,
+    w: HostTensor<f64>,
+    bias: HostTensor<f64>,
+    dy: HostTensor<f64>,
+}
+
+fn tensors(a: &ConvAttributes, [c_in, c_out]: [usize; 2], size: [usize; 3]) -> Tensors {
+    let x = Shape::new(2, c_in, 1, 1, 1).with_spatial(size);
+    let y = x
+        .with_c(c_out)
+        .with_spatial(a.output_size("test", size).unwrap());
+    Tensors {
+        x: random(x, 1),
+        w: random(a.weight_shape("test", c_in, c_out).unwrap(), 2),
+        bias: random(Shape::vector(c_out), 3),
+        dy: random(y, 4),
+    }
+}
+
+/// Terms of the longest sum in any of the three directions.
+fn tolerance(a: &ConvAttributes, t: &Tensors) -> Tolerance {
+    let longest = (a.taps() * t.x.shape.c().max(t.dy.shape.c())).max(2 * t.dy.shape.voxels());
+    Tolerance::for_terms(longest)
+}
+
+fn check_conv(
+    a: ConvAttributes,
+    channels: [usize; 2],
+    size: [usize; 3],
+    variant: Option<&'static str>,
+) {
+    let t = tensors(&a, channels, size);
+    let inputs = vec![
+        (t.x.clone(), true),
+        (t.w.clone(), false),
+        (t.bias.clone(), false),
+    ];
+    let mut case = Case::new(format!("conv {a:?}"), ConvForward { attributes: a }, inputs);
+    if let Some(variant) = variant {
+        case = case.with_variant("conv", variant);
+    }
+    let win = window(&a);
+    let y = reference::forward(&win, &t.x, &t.w, Some(&t.bias), t.dy.shape.spatial());
+    case.check_forward(&[y], tolerance(&a, &t));
+    let dx = reference::input_grad(&win, &t.dy, &t.w, None, size);
+    let dw = reference::weight_grad(&win, &t.x, &t.dy, t.w.shape);
+    let db = reference::bias_grad(&t.dy);
+    case.check_backward(
+        &[Some(t.dy.clone())],
+        &[Some(dx), Some(dw), Some(db)],
+        tolerance(&a, &t),
+    );
+}
+
+/// The transposed map of the same window: from the shape of y to the shape of x.
+fn check_transposed(
+    a: ConvAttributes,
+    channels: [usize; 2],
+    size: [usize; 3],
+    variant: Option<&'static str>,
+) {
+    let t = tensors(&a, channels, size);
+    let bias = random(Shape::vector(channels[0]), 5);
+    let inputs = vec![
+        (t.dy.clone(), true),
+        (t.w.clone(), false),
+        (bias.clone(), false),
+    ];
+    let op = ConvInputGrad {
+        attributes: a,
+        input_size: size,
+    };
+    let mut case = Case::new(format!("conv transposed {a:?}"), op, inputs);
+    if let Some(variant) = variant {
+        case = case.with_variant("conv", variant);
+    }
+    let win = window(&a);
+    let y = reference::input_grad(&win, &t.dy, &t.w, Some(&bias), size);
+    case.check_forward(&[y], tolerance(&a, &t));
+    let dx = reference::forward(&win, &t.x, &t.w, None, t.dy.shape.spatial());
+    let dw = reference::weight_grad(&win, &t.x, &t.dy, t.w.shape);
+    let db = reference::bias_grad(&t.x);
+    case.check_backward(
+        &[Some(t.x.clone())],
+        &[Some(dx), Some(dw), Some(db)],
+        tolerance(&a, &t),
+    );
+}
+
+#[test]
+fn the_reference_gradients_agree_with_central_differences() {
+    for (a, channels, size) in examples() {
+        let t = tensors(&a, channels, size);
+        if t.x.data.len() * t.dy.data.len() * a.taps() > 30_000_000 {
+            continue;
+        }
+        let win = window(&a);
+        let forward = |x: &HostTensor<f64>, w: &HostTensor<f64>| {
+            reference::forward(&win, x, w, Some(&t.bias), t.dy.shape.spatial())
+        };
+        let dx = reference::input_grad(&win, &t.dy, &t.w, None, size);
+        check_reference_gradient("conv dx", &t.x, &dx, &t.dy, |x| forward(x, &t.w));
+        let dw = reference::weight_grad(&win, &t.x, &t.dy, t.w.shape);
+        check_reference_gradient("conv dw", &t.w, &dw, &t.dy, |w| forward(&t.x, w));
+    }
+}
+
+#[test]
+fn naive_conv_matches_the_reference_forward_and_backward() {
+    for (a, channels, size) in examples() {
+        check_conv(a, channels, size, Some("naive"));
+    }
+}
+
+#[test]
+fn naive_transposed_conv_matches_the_reference_forward_and_backward() {
+    for (a, channels, size) in examples() {
+        check_transposed(a, channels, size, Some("naive"));
+    }
+}
+
+#[test]
+fn a_long_bias_gradient_is_added_in_two_stages() {
+    let dy = random(Shape::new(2, 3, 21, 31, 41), 1);
+    let case = Case::new("bias gradient", BiasGrad, vec![(dy.clone(), true)]);
+    let terms = 2 * dy.shape.voxels();
+    case.check_forward(&[reference::bias_grad(&dy)], Tolerance::for_terms(terms));
+}
+
+fn tensor(case: &fixtures::Case<'_>, key: &str) -> HostTensor<f64> {
+    let stored = case.tensor(key);
+    let shape = match stored.shape[..] {
+        [n, c, d, h, w] => Shape::new(n, c, d, h, w),
+        [c] => Shape::vector(c),
+        ref other => panic!("{}: {key} has shape {other:?}", case.name()),
+    };
+    HostTensor {
+        shape,
+        data: stored.data.iter().map(|&v| f64::from(v)).collect(),
+    }
+}
+
+/// Compares outputs and gradients of every case of a file; `operator` takes the window and the extents of y.
+fn check_fixture(file: &str, operator: impl Fn(ConvAttributes, [usize; 3]) -> Arc<dyn Operator>) {
+    let fixture = Fixture::load(file);
+    for case in fixture.cases() {
+        let [x, w, y, dy] = ["x", "w", "y", "dy"].map(|key| tensor(&case, key));
+        let bias = case.optional("b").map(|_| tensor(&case, "b"));
+        let a = ConvAttributes::new(w.shape.spatial())
+            .with_stride(case.axes("stride"))
+            .with_padding(case.axes("padding"))
+            .with_dilation(case.axes("dilation"))
+            .with_groups(case.number("groups") as usize);
+        let terms = (a.taps() * x.shape.c().max(y.shape.c())).max(2 * y.shape.voxels());
+        let mut inputs = vec![(x, true), (w, false)];
+        inputs.extend(bias.clone().map(|b| (b, false)));
+        let run = Case {
+            name: format!("{file} {}", case.name()),
+            op: operator(a, y.shape.spatial()),
+            inputs,
+            variants: Vec::new(),
+        };
+        run.check_forward(&[y], Tolerance::for_terms(terms));
+        let mut grads = vec![Some(tensor(&case, "dx")), Some(tensor(&case, "dw"))];
+        grads.extend(bias.map(|_| Some(tensor(&case, "db"))));
+        run.check_backward(&[Some(dy)], &grads, Tolerance::for_terms(terms));
+    }
+}
+
+#[test]
+fn conv_matches_pytorch() {
+    check_fixture("ops_conv", |attributes, _| {
+        Arc::new(ConvForward { attributes })
+    });
+}
+
+#[test]
+fn transposed_conv_matches_pytorch() {
+    check_fixture("ops_conv_transpose", |attributes, input_size| {
+        Arc::new(ConvInputGrad {
+            attributes,
+            input_size,
+        })
+    });
+}
+
+#[test]
+fn transposed_conv_computes_its_output_size_as_pytorch_does() {
+    let fixture = Fixture::load("ops_conv_transpose");
+    for case in fixture.cases() {
+        let (x, w) = (tensor(&case, "x"), tensor(&case, "w"));
+        let a = ConvAttributes::new(w.shape.spatial())
+            .with_stride(case.axes("stride"))
+            .with_padding(case.axes("padding"))
+            .with_groups(case.number("groups") as usize);
+        let mut graph = Graph::new();
+        let x = graph.input("x", x.shape).unwrap();
+        let w = graph.input("w", w.shape).unwrap();
+        let y = conv_transpose(&mut graph, x, w, None, a, case.axes("output_padding")).unwrap();
+        assert_eq!(
+            graph.value(y).shape,
+            tensor(&case, "y").shape,
+            "{}",
+            case.name()
+        );
+    }
+}
+
+#[test]
+fn impossible_convolutions_are_refused_with_the_reason() {
+    let x = Shape::new(1, 4, 2, 5, 5);
+    let refuse = |a: ConvAttributes, w: Shape, part: &str| {
+        let text = ConvForward { attributes: a }
+            .infer(&[x, w])
+            .unwrap_err()
+            .to_string();
+        assert!(text.contains(part), "{text}");
+    };
+    let three = ConvAttributes::new([3, 3, 3]);
+    refuse(
+        three,
+        Shape::new(2, 4, 3, 3, 3),
+        "does not fit into 2 padded voxels along D",
+    );
+    let same = ConvAttributes::same([3, 3, 3]);
+    refuse(
+        same,
+        Shape::new(2, 3, 3, 3, 3),
+        "must be (2, 4, 3, 3, 3), found (2, 3, 3, 3, 3)",
+    );
+    refuse(
+        same.with_groups(3),
+        Shape::new(3, 1, 3, 3, 3),
+        "3 groups must divide the 4 input",
+    );
+    refuse(
+        same.with_stride([1, 0, 1]),
+        Shape::new(2, 4, 3, 3, 3),
+        "stride must lie in 1..=",
+    );
+    let mut graph = Graph::new();
+    let id = graph.input("x", x).unwrap();
+    let w = graph.input("w", Shape::new(4, 2, 2, 2, 2)).unwrap();
+    let a = ConvAttributes::new([2, 2, 2]).with_stride([2, 2, 2]);
+    let error = conv_transpose(&mut graph, id, w, None, a, [2, 0, 0]).unwrap_err();
+    assert!(error.to_string().contains("output padding"), "{error}");
+}

@@ -18,7 +18,7 @@ pub use error::GraphError;
 pub use executor::{Executor, NodeTime};
 pub use init::Init;
 pub use passes::{recompute_cheap_values, remove_dead_nodes};
-pub use plan::{MemoryPlan, Request, plan_memory};
+pub use plan::{MemoryPlan, Request, peak_bytes, plan_memory};
 pub use program::{Program, ProgramOptions};
 pub use store::{Parameters, StoredTensor};
 

@@ -5,6 +5,7 @@ pub mod elementwise;
 mod error;
 pub mod layout;
 mod operator;
+pub mod pool;
 
 pub use error::{OpError, expect_shape, take};
 pub use operator::{
@@ -15,5 +16,11 @@ use crate::gpu::{Constants, Kernel};
 
 /// Every kernel of every family with the specialisations in use.
 pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
-    [conv::kernels(), elementwise::kernels(), layout::kernels()].concat()
+    [
+        conv::kernels(),
+        elementwise::kernels(),
+        layout::kernels(),
+        pool::kernels(),
+    ]
+    .concat()
 }

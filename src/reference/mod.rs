@@ -2,6 +2,18 @@
 
 pub mod conv;
 pub mod elementwise;
+pub mod pool;
 mod tolerance;
 
 pub use tolerance::{Deviation, Tolerance};
+
+use crate::tensor::Shape;
+
+/// All (n, c, z, y, x) of a shape in the order of memory.
+fn indices(shape: Shape) -> impl Iterator<Item = [usize; 5]> {
+    let [_, c, d, h, w] = shape.0;
+    (0..shape.len()).map(move |i| {
+        let (row, plane) = (i / w, i / w / h);
+        [plane / d / c, plane / d % c, plane % d, row % h, i % w]
+    })
+}

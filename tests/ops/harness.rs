@@ -16,6 +16,8 @@ use voxseg::ops::{Operator, ValueId};
 use voxseg::reference::Tolerance;
 use voxseg::tensor::{HostTensor, Shape};
 
+use crate::fixtures::Stored;
+
 /// The one device of this test binary. Without an adapter the tests fail and say what to install.
 pub fn gpu() -> Arc<Gpu> {
     static GPU: OnceLock<Arc<Gpu>> = OnceLock::new();
@@ -41,6 +43,16 @@ pub fn random_in(shape: Shape, seed: u64, low: f32, high: f32) -> HostTensor<f64
         data: (0..shape.len())
             .map(|_| f64::from(rng.random_range(low..=high)))
             .collect(),
+    }
+}
+
+/// A fixture's tensor; shapes of fewer than five extents are filled up with 1 at the end.
+pub fn stored(tensor: &Stored) -> HostTensor<f64> {
+    let mut extents = [1; 5];
+    extents[..tensor.shape.len()].copy_from_slice(&tensor.shape);
+    HostTensor {
+        shape: Shape(extents),
+        data: tensor.data.iter().map(|&v| f64::from(v)).collect(),
     }
 }
 

@@ -133,13 +133,9 @@ impl Affine {
 
     /// Lengths in mm of the three voxel axes i, j, k.
     pub fn zooms(&self) -> [f64; 3] {
-        std::array::from_fn(|axis| {
-            self.0
-                .iter()
-                .map(|row| row[axis] * row[axis])
-                .sum::<f64>()
-                .sqrt()
-        })
+        let [x, y, z] = self.0;
+        // hypot, because the squares of tiny or huge axes leave the range of f64.
+        std::array::from_fn(|axis| x[axis].hypot(y[axis]).hypot(z[axis]))
     }
 
     /// Three letters: to which side of the patient the axes i, j, k grow (`RAS`: i to the right, j

@@ -100,7 +100,7 @@ fn orientations_and_positions_agree_with_the_header() {
 }
 
 #[test]
-fn label_maps_of_the_loose_volumes_are_label_maps_and_probabilities_are_not_ours() {
+fn label_maps_among_the_loose_volumes_hold_whole_numbers() {
     let Some(data) = data() else { return };
     for path in files(&data.join("volumes"), ".nii.gz") {
         if is_label_map(&path) {

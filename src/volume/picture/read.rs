@@ -1,6 +1,6 @@
 //! From a picture to voxels.
 
-use std::io::{BufReader, Seek};
+use std::io::{self, BufReader, Read, Seek};
 use std::path::Path;
 
 use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageReader, Limits};
@@ -91,6 +91,10 @@ fn decode(path: &Path, kind: Kind) -> Result<Pixels, VolumeError> {
             });
         }
     }
+    let grey_bits = match kind {
+        Kind::Png => png_grey_bits(&mut file).map_err(|error| VolumeError::read(path, error))?,
+        Kind::Tiff => None,
+    };
     let (picture, stored) = decode_first(file, kind).map_err(|source| VolumeError::Picture {
         path: path.to_owned(),
         wanted: kind.name(),
@@ -100,10 +104,10 @@ fn decode(path: &Path, kind: Kind) -> Result<Pixels, VolumeError> {
     let colour = picture.color();
     let (mut samples, opaque) = samples_of(path, picture)?;
     // The decoders stretch grey of few bits over a whole byte: label 1 of a 1 bit map would be 255.
-    let stretch = match stored {
-        ExtendedColorType::L1 => 255.0,
-        ExtendedColorType::L2 => 85.0,
-        ExtendedColorType::L4 => 17.0,
+    let stretch = match (grey_bits, stored) {
+        (Some(1), _) | (_, ExtendedColorType::L1) => 255.0,
+        (Some(2), _) => 85.0,
+        (Some(4), _) => 17.0,
         _ => 1.0,
     };
     for sample in &mut samples {
@@ -117,7 +121,21 @@ fn decode(path: &Path, kind: Kind) -> Result<Pixels, VolumeError> {
     })
 }
 
-/// The picture and the type its pixels have in the file.
+/// Bits of a grey PNG, which its decoder does not tell: PNG third edition, 11.2.1, puts depth and
+/// colour type at fixed places behind signature and chunk head. `None` for colour and for no PNG.
+fn png_grey_bits(file: &mut (impl Read + Seek)) -> io::Result<Option<u8>> {
+    let mut start = [0; 26];
+    let complete = match file.read_exact(&mut start) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => false,
+        Err(error) => return Err(error),
+    };
+    file.rewind()?;
+    let [.., depth, colour_type] = start;
+    Ok((complete && colour_type == 0).then_some(depth))
+}
+
+/// The picture and the type its pixels have in the file, as far as its decoder tells.
 fn decode_first(
     file: BufReader<std::fs::File>,
     kind: Kind,

@@ -1,0 +1,27 @@
+//! From a folder of labelled images to batches.
+//!
+//! A data set lies in nnU-Net's raw layout: dataset.json, imagesTr (`CASE_0000.nii.gz`, the channel in
+//! four digits), labelsTr (`CASE.nii.gz`), imagesTs. [`Dataset::open`] finds the cases,
+//! [`Fingerprint::of`] measures them.
+//! Arrays are C, D, H, W with W fastest; spacings are in mm along D, H, W. Axes are never swapped: an
+//! anisotropic axis has its own kernels and strides instead.
+
+mod cases;
+mod crop;
+mod description;
+mod error;
+mod fingerprint;
+mod labels;
+mod load;
+mod splits;
+
+pub use cases::{Case, Dataset, find_images};
+pub use crop::{Bounds, crop, nonzero_bounds, nonzero_mask};
+pub use description::{DESCRIPTION_FILE, Description};
+pub use error::DatasetError;
+pub use fingerprint::{FINGERPRINT_FILE, Fingerprint, IntensityProperties};
+pub use labels::{Labels, Target};
+pub use load::{LoadedCase, check_integrity, check_label_values, load_case, load_image};
+pub use splits::{
+    FOLDS, SPLITS_FILE, Split, fold_of, make_splits, read_splits, splits_of, write_splits,
+};

@@ -6,6 +6,7 @@ mod error;
 pub mod layout;
 mod operator;
 pub mod pool;
+pub mod resample;
 
 pub use error::{OpError, expect_shape, take};
 pub use operator::{
@@ -21,6 +22,7 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
         elementwise::kernels(),
         layout::kernels(),
         pool::kernels(),
+        resample::kernels(),
     ]
     .concat()
 }

@@ -3,6 +3,7 @@
 pub mod conv;
 pub mod elementwise;
 pub mod pool;
+pub mod resample;
 mod tolerance;
 
 pub use tolerance::{Deviation, Tolerance};

@@ -8,3 +8,4 @@ mod harness;
 mod kernels;
 mod layout;
 mod pool;
+mod resample;

@@ -1,9 +1,11 @@
 //! Operators: attributes, shape rule, backward rule, choice of kernel, dispatch, FLOPs and bytes.
 
+pub mod activation;
 pub mod conv;
 pub mod elementwise;
 mod error;
 pub mod layout;
+pub mod norm;
 mod operator;
 pub mod pool;
 pub mod resample;
@@ -11,6 +13,7 @@ pub mod resample;
 pub use error::{OpError, expect_shape, take};
 pub use operator::{
     Backward, BufferRef, Build, Cost, Dispatch, Layout, Lowering, Operand, Operator, ValueId, grid,
+    pack_width,
 };
 
 use crate::gpu::{Constants, Kernel};
@@ -21,6 +24,7 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
         conv::kernels(),
         elementwise::kernels(),
         layout::kernels(),
+        norm::kernels(),
         pool::kernels(),
         resample::kernels(),
     ]

@@ -7,5 +7,6 @@ mod fixtures;
 mod harness;
 mod kernels;
 mod layout;
+mod norm;
 mod pool;
 mod resample;

@@ -1,4 +1,4 @@
-// The last merge of the partial moments of each row: mean, and rstd = 1 / sqrt(m2 / count + eps).
+// The last merge of the partial moments of each row: mean (with the shift of norm/stats put back), and rstd = 1 / sqrt(m2 / count + eps).
 //
 // Index map: one invocation = one row = (n, g), g one of `groups` (channels, or groups of channels); it merges the row's
 // `members` (count, mean, m2) in order by the rule of norm/merge_moments. One voxel has m2 = 0, so rstd = 1 / sqrt(eps).
@@ -8,6 +8,9 @@ struct Params {
     rows: u32,
     members: u32,
     channels: u32,
+    shift_offset: u32,
+    shift_batch: u32,
+    shift_stat: u32,
     mean_offset: u32,
     mean_batch: u32,
     rstd_offset: u32,
@@ -17,8 +20,9 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> source: array<f32>;
-@group(0) @binding(2) var<storage, read_write> mean: array<f32>;
-@group(0) @binding(3) var<storage, read_write> rstd: array<f32>;
+@group(0) @binding(2) var<storage, read> x: array<f32>;
+@group(0) @binding(3) var<storage, read_write> mean: array<f32>;
+@group(0) @binding(4) var<storage, read_write> rstd: array<f32>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
@@ -42,6 +46,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     }
     let n = row / params.channels;
     let c = row % params.channels;
-    mean[params.mean_offset + n * params.mean_batch + c] = average;
+    let shift = x[params.shift_offset + n * params.shift_batch + c * params.shift_stat];
+    mean[params.mean_offset + n * params.mean_batch + c] = shift + average;
     rstd[params.rstd_offset + n * params.rstd_batch + c] = 1.0 / sqrt(m2 / count + params.eps);
 }

@@ -12,6 +12,10 @@ param_block!(Params {
     x_batch: u32,
     packs: u32,
     channels: u32,
+    per_stat: u32,
+    shift_offset: u32,
+    shift_batch: u32,
+    shift_stat: u32,
     slots: u32,
     partial_n: u32,
     partial_c: u32,
@@ -22,7 +26,7 @@ pub(super) static KERNEL: Kernel = Kernel {
     name: "norm/stats",
     source: include_str!("../../../shaders/norm/stats.wgsl"),
     params: Params::FIELDS,
-    access: &[Access::Read, Access::Write],
+    access: &[Access::Read, Access::Read, Access::Write],
 };
 
 pub(super) static MERGE: Kernel = Kernel {
@@ -36,6 +40,9 @@ param_block!(FinishParams {
     rows: u32,
     members: u32,
     channels: u32,
+    shift_offset: u32,
+    shift_batch: u32,
+    shift_stat: u32,
     mean_offset: u32,
     mean_batch: u32,
     rstd_offset: u32,
@@ -47,7 +54,7 @@ pub(super) static FINISH: Kernel = Kernel {
     name: "norm/finish_moments",
     source: include_str!("../../../shaders/norm/finish_moments.wgsl"),
     params: FinishParams::FIELDS,
-    access: &[Access::Read, Access::Write, Access::Write],
+    access: &[Access::Read, Access::Read, Access::Write, Access::Write],
 };
 
 /// x (N, C, D, H, W) to mean and rstd = 1 / sqrt(variance + eps), both of [`NormKind::stats_shape`]; the variance is the
@@ -91,15 +98,23 @@ impl Operator for NormStats {
         let (rows, slots) = (mean.shape.len(), tiling.slots());
         let members = slots * self.kind.members(x.shape);
         let partials = Partials::scratch(to, 3, rows, members, tiling.width);
-        let (partial_n, partial_c) = match self.kind {
-            NormKind::Batch => (slots, members),
-            NormKind::Instance | NormKind::Group { .. } => (channels * slots, slots),
+        let (partial_n, partial_c, shift_batch) = match self.kind {
+            NormKind::Batch => (slots, members, 0),
+            NormKind::Instance | NormKind::Group { .. } => {
+                (channels * slots, slots, x.batch_stride)
+            }
         };
+        let per_stat = self.kind.channels_per_stat(x.shape);
+        let shift_stat = (per_stat * x.shape.voxels()) as u32;
         let params = Params {
             x_offset: tiling.packs_of(x.offset),
             x_batch: tiling.packs_of(x.batch_stride),
             packs: tiling.packs as u32,
             channels: channels as u32,
+            per_stat: per_stat as u32,
+            shift_offset: x.offset,
+            shift_batch,
+            shift_stat,
             slots: slots as u32,
             partial_n: partial_n as u32,
             partial_c: partial_c as u32,
@@ -107,12 +122,21 @@ impl Operator for NormStats {
         };
         let constants = vec![("Pack", tiling.width), ("STEPS", SUM_STEPS)];
         let groups = tiling.groups(SUM_STEPS);
-        to.dispatch(&KERNEL, constants, &params, &[&x, &partials.data], groups);
+        to.dispatch(
+            &KERNEL,
+            constants,
+            &params,
+            &[&x, &x, &partials.data],
+            groups,
+        );
         let last = partials.merge(to, &MERGE, 3).as_scalars();
         let params = FinishParams {
             rows: rows as u32,
             members: last.members as u32,
             channels: mean.shape.c() as u32,
+            shift_offset: x.offset,
+            shift_batch,
+            shift_stat,
             mean_offset: mean.offset,
             mean_batch: mean.batch_stride,
             rstd_offset: rstd.offset,
@@ -124,7 +148,7 @@ impl Operator for NormStats {
             &FINISH,
             vec![],
             &params,
-            &[&last.data, &mean, &rstd],
+            &[&last.data, &x, &mean, &rstd],
             groups,
         );
         Ok(())

@@ -5,6 +5,7 @@ pub mod gpu;
 pub mod graph;
 pub mod metrics;
 pub mod ops;
+pub mod optim;
 pub mod postprocess;
 pub mod reference;
 pub mod report;

@@ -1,19 +1,17 @@
 //! Operators: attributes, shape rule, backward rule, choice of kernel, dispatch, FLOPs and bytes.
 
-pub mod activation;
 pub mod conv;
 pub mod elementwise;
 mod error;
 pub mod layout;
-pub mod norm;
+pub mod loss;
 mod operator;
+pub mod optim;
 pub mod pool;
-pub mod resample;
 
 pub use error::{OpError, expect_shape, take};
 pub use operator::{
     Backward, BufferRef, Build, Cost, Dispatch, Layout, Lowering, Operand, Operator, ValueId, grid,
-    pack_width,
 };
 
 use crate::gpu::{Constants, Kernel};
@@ -24,9 +22,9 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
         conv::kernels(),
         elementwise::kernels(),
         layout::kernels(),
-        norm::kernels(),
+        loss::kernels(),
+        optim::kernels(),
         pool::kernels(),
-        resample::kernels(),
     ]
     .concat()
 }

@@ -7,6 +7,6 @@ mod fixtures;
 mod harness;
 mod kernels;
 mod layout;
-mod norm;
+mod loss;
+mod optim;
 mod pool;
-mod resample;

@@ -1,5 +1,0 @@
-//! Activation functions, element by element.
-
-mod function;
-
-pub use function::Activation;

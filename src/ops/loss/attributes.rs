@@ -1,0 +1,111 @@
+//! The choices that a segmentation loss is made of.
+
+use serde::{Deserialize, Serialize};
+
+/// How logits become probabilities, and what the target holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// Softmax over the classes; the target holds class indices (N, 1, D, H, W).
+    Softmax,
+    /// Sigmoid of each channel; the target holds 0 or 1 for each region (N, R, D, H, W). Regions may overlap.
+    Sigmoid,
+}
+
+/// A loss that is a mean over voxels. p_t is the probability of the true class.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum PixelLoss {
+    /// -log p_t.
+    CrossEntropy,
+    /// -(1 - p_t)^gamma log p_t (Lin et al. 2017, eq. 4); its alpha_t is the class weight.
+    Focal {
+        /// How much confident voxels are held back; 2 in the paper.
+        gamma: f32,
+    },
+}
+
+/// A loss of overlap: I = sum(p g), P = sum(p), G = sum(g) over the voxels of a class.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum RegionLoss {
+    /// nnU-Net's: -mean((2 I + smooth) / max(P + G + smooth, 1e-8)).
+    SoftDice {
+        /// nnU-Net has 1e-5.
+        smooth: f32,
+    },
+    /// V-Net's (Milletari et al. 2016): 1 - mean(2 I / (sum(p^2) + G)).
+    SquaredDice,
+    /// 1 - mean((I + smooth) / (I + alpha (P - I) + beta (G - I) + smooth)) (Salehi et al. 2017).
+    Tversky {
+        /// Weight of false positives.
+        alpha: f32,
+        /// Weight of false negatives.
+        beta: f32,
+        /// Keeps classes without a voxel from 0 / 0.
+        smooth: f32,
+    },
+    /// 1 - mean(2 sum_c(w I) / sum_c(w (P + G))), w = 1 / G^2 (Sudre et al. 2017). A class without a voxel takes the
+    /// largest weight of the others.
+    GeneralisedDice,
+}
+
+/// What the sum of the pixel loss is divided by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Normalise {
+    /// The sum of the weights of the voxels that count (PyTorch's cross-entropy; nnU-Net's masked binary
+    /// cross-entropy, whose channels are then summed). Without weights the same as `Voxels`.
+    Weights,
+    /// The number of voxels that count, times channels for regions.
+    Voxels,
+}
+
+/// All choices of a segmentation loss: `pixel_weight * pixel + region_weight * region`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LossAttributes {
+    /// Softmax with labels, or sigmoid with regions.
+    pub activation: Activation,
+    /// The mean over voxels, if any.
+    pub pixel: Option<PixelLoss>,
+    /// The overlap, if any.
+    pub region: Option<RegionLoss>,
+    /// Weight of the pixel loss.
+    pub pixel_weight: f32,
+    /// Weight of the region loss.
+    pub region_weight: f32,
+    /// Whether I, P and G run over the whole batch (one score for each class) or each sample (one score for each
+    /// sample and class).
+    pub batch_dice: bool,
+    /// Whether class 0 counts in the region loss.
+    pub background: bool,
+    /// Voxels of this label count in no sum; so do voxels whose label is no class. Softmax only: regions leave voxels
+    /// out by a voxel weight of 0.
+    pub ignore_label: Option<u32>,
+    /// Whether there is an input of class weights (C values); softmax only.
+    pub class_weighted: bool,
+    /// Whether there is an input of voxel weights (N, 1, D, H, W). They weigh the pixel loss; a voxel of weight 0
+    /// counts in no region sum either.
+    pub voxel_weighted: bool,
+    /// What the pixel loss is divided by.
+    pub normalise: Normalise,
+}
+
+impl LossAttributes {
+    /// nnU-Net's default for labels: cross-entropy + soft Dice without background, smooth 1e-5, per sample.
+    pub fn dice_ce() -> Self {
+        Self {
+            activation: Activation::Softmax,
+            pixel: Some(PixelLoss::CrossEntropy),
+            region: Some(RegionLoss::SoftDice { smooth: 1e-5 }),
+            pixel_weight: 1.0,
+            region_weight: 1.0,
+            batch_dice: false,
+            background: false,
+            ignore_label: None,
+            class_weighted: false,
+            voxel_weighted: false,
+            normalise: Normalise::Weights,
+        }
+    }
+}

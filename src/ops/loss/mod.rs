@@ -1,0 +1,25 @@
+//! Losses: segmentation losses with their gradient, and the weighted sum of several.
+
+mod attributes;
+mod gradient;
+mod reduce;
+mod segmentation;
+mod weighted_sum;
+
+pub use attributes::{Activation, LossAttributes, Normalise, PixelLoss, RegionLoss};
+pub use gradient::SegmentationLossGradient;
+pub use segmentation::{LossValues, SegmentationLoss, segmentation_loss};
+pub use weighted_sum::{WeightedSum, WeightedSumGradient, weighted_sum};
+
+use crate::gpu::{Constants, Kernel};
+
+/// The kernels of this family with the specialisations in use, for the checks that need no GPU.
+pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
+    [
+        segmentation::kernels(),
+        gradient::kernels(),
+        weighted_sum::kernels(),
+        vec![(&reduce::KERNEL, vec![vec![]])],
+    ]
+    .concat()
+}

@@ -1,0 +1,157 @@
+//! Which optimiser, and its nodes in a graph.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::graph::{Graph, GraphError, Init};
+use crate::ops::optim::{AdamWUpdate, HYPER_LEN, SgdUpdate, gradient_norm};
+use crate::ops::{Operator, ValueId};
+use crate::tensor::Shape;
+
+/// Name of the graph input that holds what changes from step to step.
+const HYPER_INPUT: &str = "optimizer.hyper";
+
+/// An optimiser and its settings; the learning rate is a [`super::Schedule`]'s.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum OptimizerConfig {
+    /// torch.optim.SGD.
+    Sgd {
+        /// Share of the last velocity that is kept.
+        momentum: f32,
+        /// Whether the step looks ahead along the momentum.
+        nesterov: bool,
+        /// Added to the gradient times the parameter.
+        weight_decay: f32,
+        /// Largest norm of all gradients together.
+        max_norm: Option<f32>,
+    },
+    /// torch.optim.AdamW.
+    #[serde(rename = "adamw")]
+    AdamW {
+        /// Decay of the first moment.
+        beta1: f64,
+        /// Decay of the second moment.
+        beta2: f64,
+        /// Added to the root of the second moment.
+        epsilon: f32,
+        /// Decay of the parameter, times the learning rate.
+        weight_decay: f32,
+        /// Largest norm of all gradients together.
+        max_norm: Option<f32>,
+    },
+}
+
+impl Default for OptimizerConfig {
+    /// nnU-Net's: SGD, Nesterov momentum 0.99, weight decay 3e-5, gradients cut to norm 12.
+    fn default() -> Self {
+        Self::Sgd {
+            momentum: 0.99,
+            nesterov: true,
+            weight_decay: 3e-5,
+            max_norm: Some(12.0),
+        }
+    }
+}
+
+impl OptimizerConfig {
+    /// What [`Optimizer::hyper`] must hold for step `step`, counted from 0, at `learning_rate`.
+    pub fn hyper(&self, learning_rate: f64, step: u64) -> [f32; HYPER_LEN] {
+        let lr = learning_rate as f32;
+        match *self {
+            Self::Sgd { .. } => [lr, 1.0, 1.0],
+            Self::AdamW { beta1, beta2, .. } => {
+                let correction = |beta: f64| (1.0 - beta.powf((step + 1) as f64)) as f32;
+                [lr, correction(beta1), correction(beta2)]
+            }
+        }
+    }
+
+    fn max_norm(&self) -> Option<f32> {
+        match *self {
+            Self::Sgd { max_norm, .. } | Self::AdamW { max_norm, .. } => max_norm,
+        }
+    }
+
+    /// The prefixes of the states that each parameter has.
+    fn states(&self) -> &'static [&'static str] {
+        match self {
+            Self::Sgd { .. } => &["momentum"],
+            Self::AdamW { .. } => &["adam.m", "adam.v"],
+        }
+    }
+
+    fn update(&self) -> Arc<dyn Operator> {
+        match *self {
+            Self::Sgd {
+                momentum,
+                nesterov,
+                weight_decay,
+                ..
+            } => Arc::new(SgdUpdate {
+                momentum,
+                weight_decay,
+                nesterov,
+            }),
+            Self::AdamW {
+                beta1,
+                beta2,
+                epsilon,
+                weight_decay,
+                ..
+            } => Arc::new(AdamWUpdate {
+                beta1,
+                beta2,
+                epsilon,
+                weight_decay,
+            }),
+        }
+    }
+}
+
+/// The optimiser's values in a graph.
+#[derive(Clone, Copy, Debug)]
+pub struct Optimizer {
+    /// Input, a vector of [`HYPER_LEN`] values: [`OptimizerConfig::hyper`].
+    pub hyper: ValueId,
+    /// The norm of all gradients before clipping, a scalar; where it is not finite the step left everything untouched.
+    pub gradient_norm: ValueId,
+    /// The factor that the gradients were multiplied by, a scalar; 0 where the step was left out.
+    pub clip_scale: ValueId,
+}
+
+/// Appends one step: the norm of all gradients, then an update in place of each parameter.
+///
+/// `grads` maps parameters to their gradients, as [`crate::graph::differentiate`] gives them; parameters left out stay as
+/// they are. The states are named `momentum/<parameter>`, or `adam.m/<parameter>` and `adam.v/<parameter>`, and start at 0.
+/// Call it outside of any scope of names.
+///
+/// # Errors
+/// [`GraphError::DuplicateName`] where the graph has an optimiser already; [`GraphError::Node`] where there is no gradient,
+/// one has another shape than its parameter, or the limit of the norm is not above 0.
+pub fn append_optimizer(
+    graph: &mut Graph,
+    grads: &BTreeMap<ValueId, ValueId>,
+    config: &OptimizerConfig,
+) -> Result<Optimizer, GraphError> {
+    let hyper = graph.input(HYPER_INPUT, Shape::vector(HYPER_LEN))?;
+    let list: Vec<ValueId> = grads.values().copied().collect();
+    let norm = gradient_norm(graph, &list, config.max_norm()).map_err(|e| graph.blame(e))?;
+    for (&parameter, &grad) in grads {
+        let value = graph.value(parameter);
+        let (name, shape) = (value.name.clone(), value.shape);
+        let mut inputs = vec![parameter];
+        for prefix in config.states() {
+            inputs.push(graph.state(&format!("{prefix}/{name}"), shape, Init::Constant(0.0))?);
+        }
+        inputs.extend([grad, hyper, norm.scale]);
+        graph.node(config.update(), &inputs)?;
+    }
+    Ok(Optimizer {
+        hyper,
+        gradient_norm: norm.norm,
+        clip_scale: norm.scale,
+    })
+}

@@ -1,0 +1,7 @@
+//! Optimisers and learning-rate schedules.
+
+mod config;
+mod schedule;
+
+pub use config::{Optimizer, OptimizerConfig, append_optimizer};
+pub use schedule::Schedule;

@@ -161,6 +161,19 @@ pub enum DatasetError {
         shape: [usize; 3],
     },
 
+    /// A spacing in the header that makes the resampled volume absurdly large.
+    #[error("{}: resampling it from a spacing (D, H, W) of {found:?} mm to {target:?} mm gives {shape:?} voxels, more than fit into memory; correct the spacing in its header, or plan a coarser one", path.display())]
+    Resampled {
+        /// The first image file of the case.
+        path: PathBuf,
+        /// Its spacing.
+        found: [f64; 3],
+        /// The spacing of the plan.
+        target: [f64; 3],
+        /// What would come out.
+        shape: [usize; 3],
+    },
+
     /// A file of splits that does not fit the cases, or a fold that it does not have.
     #[error("{}: {reason}", path.display())]
     Split {
@@ -250,7 +263,6 @@ impl DatasetError {
         }
     }
 
-    #[expect(dead_code, reason = "used by the store of prepared cases")]
     pub(super) fn prepared(path: &Path, reason: impl Into<String>) -> Self {
         Self::Prepared {
             path: path.to_owned(),

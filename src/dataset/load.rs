@@ -1,6 +1,6 @@
 //! The voxels of one case in memory, and the check of a whole data set.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::cases::{Case, Dataset};
 use super::description::DESCRIPTION_FILE;
@@ -11,6 +11,10 @@ use crate::volume::{Geometry, LabelMap, check_same_geometry, read_image, read_la
 /// A case as it lies in its files.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadedCase {
+    /// Name of the case.
+    pub id: String,
+    /// Its first image file, for messages.
+    pub path: PathBuf,
     /// Where the voxels lie: that of the first channel.
     pub geometry: Geometry,
     /// Number of channels.
@@ -53,6 +57,8 @@ pub fn load_image(case: &Case, channels: usize) -> Result<LoadedCase, DatasetErr
     let path = case.images.first().cloned().unwrap_or_default();
     match first {
         Some((_, geometry)) if found == channels => Ok(LoadedCase {
+            id: case.id.clone(),
+            path,
             geometry,
             channels,
             image: voxels,

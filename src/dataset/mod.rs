@@ -23,6 +23,7 @@ mod resample;
 mod restore;
 mod sampling;
 mod splits;
+pub mod synthetic;
 
 pub use cache::{prepare_case, prepare_cases};
 pub use cases::{Case, Dataset, find_images};

@@ -1,0 +1,3 @@
+//! Data sets on disk.
+
+mod synthetic;

@@ -8,6 +8,7 @@ use voxseg::dataset::synthetic::{
     CLASS_NAMES, DATASET_NAME, SyntheticConfig, SyntheticDataset, SyntheticError,
     write_synthetic_dataset,
 };
+use voxseg::dataset::{Dataset, check_integrity};
 use voxseg::volume::{Image, LabelMap, read_image, read_labels};
 
 /// Scans of the size that the demonstration uses, but fewer.
@@ -88,6 +89,14 @@ fn the_folder_has_the_raw_layout_of_nnunet() {
     for (label, name) in CLASS_NAMES.iter().enumerate() {
         assert_eq!(description["labels"][name], label);
     }
+}
+
+#[test]
+fn it_opens_as_a_data_set_without_complaint() {
+    let (_, synthetic) = &*SCANS;
+    let dataset = Dataset::open(&synthetic.folder).unwrap();
+    let complaints = check_integrity(&dataset, |_| ());
+    assert!(complaints.is_empty(), "{complaints:?}");
 }
 
 #[test]

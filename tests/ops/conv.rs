@@ -183,6 +183,14 @@ fn naive_transposed_conv_matches_the_reference_forward_and_backward() {
 }
 
 #[test]
+fn chosen_conv_matches_the_reference_forward_and_backward() {
+    for (a, channels, size) in examples() {
+        check_conv(a, channels, size, None);
+        check_transposed(a, channels, size, None);
+    }
+}
+
+#[test]
 fn a_long_bias_gradient_is_added_in_two_stages() {
     let dy = random(Shape::new(2, 3, 21, 31, 41), 1);
     let case = Case::new("bias gradient", BiasGrad, vec![(dy.clone(), true)]);

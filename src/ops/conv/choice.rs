@@ -1,6 +1,6 @@
 //! Which kernels compute a convolution, as data.
 
-use super::ConvAttributes;
+use super::{ConvAttributes, lanes};
 use crate::gpu::DeviceProfile;
 use crate::ops::{Cost, OpError};
 use crate::tensor::Shape;
@@ -19,29 +19,29 @@ pub enum Direction {
 /// A set of kernels for one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variant {
+    /// Register tiles with lanes = output channels, for a CPU with subgroups of 8. Forward and input gradient of the
+    /// usual windows, without groups or dilation.
+    Lanes,
     /// One output per invocation; any window, any groups, any device.
     Naive,
 }
 
 impl Variant {
     /// All variants, the most wanted first.
-    const ALL: [Self; 1] = [Self::Naive];
+    const ALL: [Self; 2] = [Self::Lanes, Self::Naive];
 
     /// Its name for [`DeviceProfile::forced`].
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Lanes => "lanes",
             Self::Naive => "naive",
         }
     }
 
     /// Whether it can compute this direction of this convolution on this device.
-    pub fn supports(
-        self,
-        _direction: Direction,
-        _problem: &Problem,
-        _device: &DeviceProfile,
-    ) -> bool {
+    pub fn supports(self, direction: Direction, problem: &Problem, device: &DeviceProfile) -> bool {
         match self {
+            Self::Lanes => lanes::supports(direction, problem, device),
             Self::Naive => true,
         }
     }

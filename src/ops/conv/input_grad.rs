@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::attributes::{expect_bias, with_bias};
 use super::{
-    ConvAttributes, Direction, Problem, Variant, bias_grad, choose, conv, conv_weight_grad, naive,
+    ConvAttributes, Direction, Problem, Variant, bias_grad, choose, conv, conv_weight_grad, lanes,
+    naive,
 };
 use crate::ops::{Backward, Build, Cost, Lowering, OpError, Operator, ValueId, expect_shape};
 use crate::tensor::Shape;
@@ -74,7 +75,9 @@ impl Operator for ConvInputGrad {
             x: dx.shape,
             y: dy.shape,
         };
-        match choose(Direction::InputGrad, &problem, to.device, OP)? {
+        let direction = Direction::InputGrad;
+        match choose(direction, &problem, to.device, OP)? {
+            Variant::Lanes => lanes::lower(to, direction, &problem, [&dy, &w, &dx], bias.as_ref()),
             Variant::Naive => naive::input_grad(to, &problem, &dy, &w, bias.as_ref(), &dx),
         }
         Ok(())

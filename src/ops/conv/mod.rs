@@ -10,6 +10,7 @@ mod bias_grad;
 mod choice;
 mod forward;
 mod input_grad;
+mod lanes;
 mod naive;
 mod weight_grad;
 
@@ -24,10 +25,14 @@ use crate::gpu::{Constants, Kernel};
 
 /// The kernels of this family with the specialisations in use, for the checks that need no GPU.
 pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
-    vec![
+    let copies = lanes::copies::KERNELS.map(|k| (k, vec![vec![]]));
+    let mut list = vec![
         (&naive::FORWARD, vec![vec![]]),
         (&naive::INPUT_GRAD, vec![vec![]]),
         (&naive::WEIGHT_GRAD, vec![vec![]]),
         (&bias_grad::KERNEL, vec![vec![]]),
-    ]
+        (&lanes::KERNEL, lanes::specialisations()),
+    ];
+    list.extend(copies);
+    list
 }

@@ -36,7 +36,7 @@ impl Operator for ConvWeightGrad {
             y: dy.shape,
         };
         match choose(Direction::WeightGrad, &problem, to.device, OP)? {
-            Variant::Naive => naive::weight_grad(to, &problem, &x, &dy, &dw),
+            Variant::Naive | Variant::Lanes => naive::weight_grad(to, &problem, &x, &dy, &dw),
         }
         Ok(())
     }

@@ -1,0 +1,200 @@
+// y[o, p] = bias[o] + sum over c, k of w[o, c, k] x[c, p * stride + k], as a register tile with lanes = output channels.
+//
+// For adapters that are a CPU with subgroups of exactly 8 lanes (8 f32 of a vector register). There each access to a
+// buffer is a scalar loop over the lanes, so the kernel loads little and spreads it by shuffles:
+//   * a lane owns BLOCKS output channels (8 apart) of a tile of TILE_D x TILE_H x TILE_W voxels;
+//   * the input tile with its halo is loaded as vec4, another vec4 by each lane, and every value is then shuffled to all
+//     lanes, from constant lanes out of constant registers;
+//   * the weights are packed so that a lane loads four taps of its own channel at once.
+// The sum over taps is the inner order: the BLOCKS * 4 accumulators of four voxels stay live through all taps.
+//
+// One source serves every window: forward, and (with weights packed that way) the input gradient, which is a forward
+// convolution with stride 1 for each parity class of dx; `classes` of them run in one dispatch and are stored side by
+// side. A window deeper than KERNEL_D is walked in `outer` steps of one plane. A 1x1x1 window with stride 1 takes
+// CHANNELS input channels a step and sees a sample as one row of voxels.
+//
+// Index map: one workgroup = one subgroup = one tile of 8 * BLOCKS channels; (x, y) of the grid count the tiles, z the
+// blocks of channels of all classes. x is a copy padded with zeros so that no load needs a guard (see pad.wgsl), or the
+// tensor itself where no padding is needed; its extents, and those of y, are in vec4 along the rows.
+// Saves nothing. Written `=`.
+// Accuracy: one f32 sum per output, in the order channel, plane, tap, with fma. Deterministic: each output has one writer.
+//
+// Rejected, GFLOP/s for 32 -> 32 channels, 3x3x3, 32^3 on a 2-core adapter (this kernel 25-30): workgroup memory, 8x8 an
+// invocation 3.0; lanes along x with weights from a storage buffer 8.8, from a uniform buffer 13.8, by broadcast 22.8;
+// this tile with loads by each lane for itself 5.2; with the taps as the outer order 16.7.
+
+struct Params {
+    x_offset: u32,
+    x_channel: u32,
+    x_plane: u32,
+    x_row: u32,
+    y_offset: u32,
+    y_class: u32,
+    y_channel: u32,
+    y_plane: u32,
+    y_row: u32,
+    y_d: u32,
+    y_h: u32,
+    bias_offset: u32,
+    has_bias: u32,
+    channels_out: u32,
+    channel_steps: u32,
+    outer: u32,
+    tiles_h: u32,
+    tiles_w: u32,
+    tiles: u32,
+    blocks_out: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> packed_weights: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+@group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
+
+const KERNEL_D: u32 = 3u;
+const KERNEL_H: u32 = 3u;
+const KERNEL_W: u32 = 3u;
+const STRIDE_D: u32 = 1u;
+const STRIDE_H: u32 = 1u;
+const STRIDE_W: u32 = 1u;
+const TILE_D: u32 = 4u;
+const TILE_H: u32 = 4u;
+const TILE_W: u32 = 4u;
+const CHANNELS: u32 = 1u;
+const BLOCKS: u32 = 2u;
+
+const LANES: u32 = 8u;
+const IN_D: u32 = (TILE_D - 1u) * STRIDE_D + KERNEL_D;
+const IN_H: u32 = (TILE_H - 1u) * STRIDE_H + KERNEL_H;
+const IN_W: u32 = (TILE_W - 1u) * STRIDE_W + KERNEL_W;
+const ROW: u32 = (IN_W + 3u) / 4u;
+const ENTRIES: u32 = CHANNELS * IN_D * IN_H * ROW;
+const LOADS: u32 = (ENTRIES + LANES - 1u) / LANES;
+const TAPS: u32 = CHANNELS * KERNEL_D * KERNEL_H * KERNEL_W;
+const QUADS: u32 = (TAPS + 3u) / 4u;
+const WEIGHTS: u32 = QUADS * BLOCKS;
+const TILE_V: u32 = TILE_W / 4u;
+const SUMS: u32 = TILE_D * TILE_H * TILE_V * BLOCKS;
+
+const_assert TILE_W % 4u == 0u;
+
+var<private> tile: array<vec4<f32>, LOADS>;
+var<private> weights: array<vec4<f32>, WEIGHTS>;
+var<private> sums: array<vec4<f32>, SUMS>;
+
+// Column `column` of row `row` of the input tile, in all lanes.
+fn spread(row: u32, column: u32) -> f32 {
+    let entry = row * ROW + column / 4u;
+    return subgroupShuffle(tile[entry / LANES][column % 4u], entry % LANES);
+}
+
+// Adds all taps to the four voxels from (z, y, 4 * v) of the tile on.
+fn add_taps(z: u32, y: u32, v: u32) {
+    let first = ((z * TILE_H + y) * TILE_V + v) * BLOCKS;
+    // unroll
+    for (var tap: u32 = 0u; tap < TAPS; tap++) {
+        let channel = tap / (KERNEL_D * KERNEL_H * KERNEL_W);
+        let plane = channel * IN_D + z * STRIDE_D + tap / (KERNEL_H * KERNEL_W) % KERNEL_D;
+        let row = plane * IN_H + y * STRIDE_H + tap / KERNEL_W % KERNEL_H;
+        let column = 4u * v * STRIDE_W + tap % KERNEL_W;
+        let values = vec4(
+            spread(row, column),
+            spread(row, column + STRIDE_W),
+            spread(row, column + 2u * STRIDE_W),
+            spread(row, column + 3u * STRIDE_W),
+        );
+        // unroll
+        for (var b: u32 = 0u; b < BLOCKS; b++) {
+            sums[first + b] = fma(vec4(weights[tap / 4u * BLOCKS + b][tap % 4u]), values, sums[first + b]);
+        }
+    }
+}
+
+// Where load `i` of this lane lies in x, for channel and plane 0. Beyond the last row of x it repeats a valid place.
+fn place(i: u32, lane: u32, origin: vec3<u32>) -> u32 {
+    let entry = min(i * LANES + lane, ENTRIES - 1u);
+    let row = entry / ROW;
+    let plane = row / IN_H;
+    return params.x_offset
+        + plane / IN_D * params.x_channel
+        + (origin.z * STRIDE_D + plane % IN_D) * params.x_plane
+        + (origin.y * STRIDE_H + row % IN_H) * params.x_row
+        + min(origin.x / 4u * STRIDE_W + entry % ROW, params.x_row - 1u);
+}
+
+@compute @workgroup_size(8)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
+    let index = group.y * groups.x + group.x;
+    if index >= params.tiles {
+        return;
+    }
+    let origin = vec3(
+        index % params.tiles_w * TILE_W,
+        index / params.tiles_w % params.tiles_h * TILE_H,
+        index / (params.tiles_w * params.tiles_h) * TILE_D,
+    );
+    var places: array<u32, LOADS>;
+    // unroll
+    for (var i: u32 = 0u; i < LOADS; i++) {
+        places[i] = place(i, lane, origin);
+    }
+    // unroll
+    for (var i: u32 = 0u; i < SUMS; i++) {
+        sums[i] = vec4(0.0);
+    }
+    var weight = group.z * params.channel_steps * params.outer * WEIGHTS * LANES + lane;
+    for (var c = 0u; c < params.channel_steps; c++) {
+        for (var o = 0u; o < params.outer; o++) {
+            let step = c * CHANNELS * params.x_channel + o * params.x_plane;
+            // unroll
+            for (var i: u32 = 0u; i < LOADS; i++) {
+                tile[i] = x[places[i] + step];
+            }
+            // unroll
+            for (var i: u32 = 0u; i < WEIGHTS; i++) {
+                weights[i] = packed_weights[weight + i * LANES];
+            }
+            weight += WEIGHTS * LANES;
+            // unroll
+            for (var z: u32 = 0u; z < TILE_D; z++) {
+                // unroll
+                for (var y: u32 = 0u; y < TILE_H; y++) {
+                    // unroll
+                    for (var v: u32 = 0u; v < TILE_V; v++) {
+                        add_taps(z, y, v);
+                    }
+                }
+            }
+        }
+    }
+    let parity = group.z / params.blocks_out;
+    // unroll
+    for (var b: u32 = 0u; b < BLOCKS; b++) {
+        let channel = (group.z % params.blocks_out * BLOCKS + b) * LANES + lane;
+        let is_channel = channel < params.channels_out;
+        var shift = 0.0;
+        if is_channel && params.has_bias != 0u {
+            shift = bias[params.bias_offset + channel];
+        }
+        let first = params.y_offset + parity * params.y_class + channel * params.y_channel
+            + origin.z * params.y_plane + origin.y * params.y_row + origin.x / 4u;
+        // unroll
+        for (var z: u32 = 0u; z < TILE_D; z++) {
+            // unroll
+            for (var row: u32 = 0u; row < TILE_H; row++) {
+                // unroll
+                for (var v: u32 = 0u; v < TILE_V; v++) {
+                    if is_channel && origin.z + z < params.y_d && origin.y + row < params.y_h && origin.x / 4u + v < params.y_row {
+                        y[first + z * params.y_plane + row * params.y_row + v] =
+                            sums[((z * TILE_H + row) * TILE_V + v) * BLOCKS + b] + shift;
+                    }
+                }
+            }
+        }
+    }
+}

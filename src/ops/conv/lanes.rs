@@ -1,0 +1,382 @@
+//! Forward and input gradient on adapters that are a CPU with subgroups of 8: `shaders/conv/lanes.wgsl` and the copies
+//! around it.
+//!
+//! Both directions become one dense cross-correlation from a source to a target. For the input gradient with stride s the
+//! target is dx split into s^3 parity classes, dx[s * t + r]: tap k reaches dy[(s * t + r + padding - k) / s] only where
+//! that division is exact, which leaves each class a small window of stride 1. With i the offset dy[t + i], k = r + padding
+//! - s * i; over all classes i runs from ceil((padding - K + 1) / s) to floor((s - 1 + padding) / s). A transposed
+//! convolution with kernel = stride so becomes s^3 pointwise ones in one dispatch.
+
+use super::{Direction, Problem};
+use crate::gpu::{Access, AdapterClass, Constants, DeviceProfile, Kernel, ParamBlock};
+use crate::ops::{Lowering, Operand, grid};
+use crate::param_block;
+use crate::tensor::Shape;
+
+param_block!(Params {
+    x_offset: u32,
+    x_channel: u32,
+    x_plane: u32,
+    x_row: u32,
+    y_offset: u32,
+    y_class: u32,
+    y_channel: u32,
+    y_plane: u32,
+    y_row: u32,
+    y_d: u32,
+    y_h: u32,
+    bias_offset: u32,
+    has_bias: u32,
+    channels_out: u32,
+    channel_steps: u32,
+    outer: u32,
+    tiles_h: u32,
+    tiles_w: u32,
+    tiles: u32,
+    blocks_out: u32,
+});
+
+pub(super) static KERNEL: Kernel = Kernel {
+    name: "conv/lanes",
+    source: include_str!("../../../shaders/conv/lanes.wgsl"),
+    params: Params::FIELDS,
+    access: &[Access::Read, Access::Read, Access::Read, Access::Write],
+};
+
+/// Lanes of a subgroup, each an output channel.
+const LANES: usize = 8;
+
+/// Windows (taps, stride) that have a specialisation: what the U-Net family uses, forward and backward.
+const WINDOWS: [([usize; 3], [usize; 3]); 15] = [
+    ([3, 3, 3], [1, 1, 1]),
+    ([3, 3, 3], [2, 2, 2]),
+    ([3, 3, 3], [1, 2, 2]),
+    ([2, 2, 2], [1, 1, 1]),
+    ([3, 2, 2], [1, 1, 1]),
+    ([2, 2, 2], [2, 2, 2]),
+    ([5, 5, 5], [1, 1, 1]),
+    ([1, 1, 1], [1, 1, 1]),
+    ([1, 1, 1], [2, 2, 2]),
+    ([1, 1, 1], [1, 2, 2]),
+    ([1, 3, 3], [1, 1, 1]),
+    ([1, 3, 3], [1, 2, 2]),
+    ([1, 2, 2], [1, 1, 1]),
+    ([1, 2, 2], [1, 2, 2]),
+    ([1, 5, 5], [1, 1, 1]),
+];
+
+/// How a window is cut into register tiles.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Tiling {
+    /// Voxels of the target along D, H, W.
+    tile: [usize; 3],
+    /// Channels of the source in one step.
+    channels: usize,
+    /// Planes of the window in one step, and steps.
+    depth: usize,
+    outer: usize,
+}
+
+impl Tiling {
+    fn of(taps: [usize; 3], stride: [usize; 3]) -> Self {
+        let (tile, channels) = match (taps, stride) {
+            ([1, 1, 1], [1, 1, 1]) => ([1, 1, 64], 4),
+            ([1, ..], _) => ([1, 8, 8], 1),
+            _ => ([4, 4, 4], 1),
+        };
+        let depth = if taps[0] > 3 { 1 } else { taps[0] };
+        Self {
+            tile,
+            channels,
+            depth,
+            outer: taps[0] / depth,
+        }
+    }
+}
+
+/// The cross-correlation that is run.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    taps: [usize; 3],
+    stride: [usize; 3],
+    /// Zeros before the source.
+    padding: [usize; 3],
+    /// Parity classes of the target, each of extents `size`.
+    classes: [usize; 3],
+    size: [usize; 3],
+    source: Shape,
+    channels_out: usize,
+    /// Tap of w for tap j of class r: first + r + step * j.
+    first: [i32; 3],
+    step: [i32; 3],
+    tiling: Tiling,
+}
+
+impl Plan {
+    /// The plan for a problem, where there is one.
+    fn new(direction: Direction, problem: &Problem) -> Option<Self> {
+        let a = &problem.attributes;
+        let dilated = (0..3).any(|i| a.kernel[i] > 1 && a.dilation[i] > 1);
+        if a.groups != 1 || dilated {
+            return None;
+        }
+        let mut plan = Self {
+            taps: a.kernel,
+            stride: a.stride,
+            padding: a.padding,
+            classes: [1; 3],
+            size: problem.y.spatial(),
+            source: problem.x,
+            channels_out: problem.y.c(),
+            first: [0; 3],
+            step: [1; 3],
+            tiling: Tiling::of(a.kernel, a.stride),
+        };
+        match direction {
+            Direction::Forward => {}
+            Direction::InputGrad => plan.transpose(problem)?,
+            Direction::WeightGrad => return None,
+        }
+        plan.tiling = Tiling::of(plan.taps, plan.stride);
+        WINDOWS.contains(&(plan.taps, plan.stride)).then_some(plan)
+    }
+
+    fn transpose(&mut self, problem: &Problem) -> Option<()> {
+        let a = &problem.attributes;
+        self.source = problem.y;
+        self.channels_out = problem.x.c();
+        self.classes = a.stride;
+        self.stride = [1; 3];
+        for i in 0..3 {
+            let [p, k, s] = [a.padding[i], a.kernel[i], a.stride[i]].map(|e| e as i32);
+            let lowest = -(k - 1 - p).div_euclid(s);
+            let highest = (s - 1 + p).div_euclid(s);
+            self.padding[i] = usize::try_from(-lowest).ok()?;
+            self.taps[i] = usize::try_from(highest - lowest + 1).ok()?;
+            self.first[i] = p - s * lowest;
+            self.step[i] = -s;
+            self.size[i] = problem.x.spatial()[i].div_ceil(a.stride[i]);
+        }
+        Some(())
+    }
+
+    fn is_pointwise(&self) -> bool {
+        self.taps == [1; 3] && self.stride == [1; 3]
+    }
+
+    /// Blocks of 8 output channels a lane.
+    fn blocks(&self) -> usize {
+        if self.channels_out <= LANES { 1 } else { 2 }
+    }
+
+    fn blocks_out(&self) -> usize {
+        self.channels_out.div_ceil(LANES * self.blocks())
+    }
+
+    fn class_count(&self) -> usize {
+        self.classes.iter().product()
+    }
+
+    fn channel_steps(&self) -> usize {
+        self.source.c().div_ceil(self.tiling.channels)
+    }
+
+    fn tiles(&self) -> [usize; 3] {
+        [0, 1, 2].map(|i| self.size[i].div_ceil(self.tiling.tile[i]))
+    }
+
+    /// The padded copy of one sample of the source, rows of whole vec4.
+    fn padded(&self) -> Shape {
+        let channels = self.channel_steps() * self.tiling.channels;
+        if self.is_pointwise() {
+            let [d, h, w] = self.size;
+            return Shape::new(1, channels, d, h, w.next_multiple_of(4));
+        }
+        let (tiles, tile) = (self.tiles(), self.tiling.tile);
+        let extent = |i: usize| (tiles[i] * tile[i] - 1) * self.stride[i] + self.taps[i];
+        let last = (tiles[2] - 1) * tile[2] * self.stride[2];
+        let row = (tile[2] - 1) * self.stride[2] + self.taps[2];
+        Shape::new(
+            1,
+            channels,
+            extent(0),
+            extent(1),
+            last + row.next_multiple_of(4),
+        )
+    }
+
+    /// The classes of one sample of the target side by side, rows of whole vec4.
+    fn classes_side_by_side(&self) -> Shape {
+        let [d, h, w] = self.size;
+        Shape::new(
+            self.class_count(),
+            self.channels_out,
+            d,
+            h,
+            w.next_multiple_of(4),
+        )
+    }
+
+    fn packed_len(&self) -> usize {
+        let taps = self.tiling.channels * self.tiling.depth * self.taps[1] * self.taps[2];
+        let a_step = taps.div_ceil(4) * 4 * self.blocks() * LANES;
+        self.class_count() * self.blocks_out() * self.channel_steps() * self.tiling.outer * a_step
+    }
+
+    fn constants(&self) -> Constants {
+        constants(self.taps, self.stride, self.blocks())
+    }
+}
+
+fn constants(taps: [usize; 3], stride: [usize; 3], blocks: usize) -> Constants {
+    let t = Tiling::of(taps, stride);
+    let list = [
+        ("KERNEL_D", t.depth),
+        ("KERNEL_H", taps[1]),
+        ("KERNEL_W", taps[2]),
+        ("STRIDE_D", stride[0]),
+        ("STRIDE_H", stride[1]),
+        ("STRIDE_W", stride[2]),
+        ("TILE_D", t.tile[0]),
+        ("TILE_H", t.tile[1]),
+        ("TILE_W", t.tile[2]),
+        ("CHANNELS", t.channels),
+        ("BLOCKS", blocks),
+    ];
+    list.map(|(name, value)| (name, value as u32)).to_vec()
+}
+
+/// All specialisations in use.
+pub(super) fn specialisations() -> Vec<Constants> {
+    WINDOWS
+        .iter()
+        .flat_map(|&(taps, stride)| [1, 2].map(|blocks| constants(taps, stride, blocks)))
+        .collect()
+}
+
+/// Whether the lanes kernel can run this on this device.
+pub(super) fn supports(direction: Direction, problem: &Problem, device: &DeviceProfile) -> bool {
+    let limit = device.max_binding.min(device.max_buffer);
+    let fits = |elements: usize| 4 * elements as u64 <= limit;
+    device.class == AdapterClass::CpuLike
+        && device.has_subgroups_of(LANES as u32)
+        && Plan::new(direction, problem).is_some_and(|plan| {
+            fits(plan.padded().len())
+                && fits(plan.classes_side_by_side().len())
+                && fits(plan.packed_len())
+        })
+}
+
+/// Appends target = the forward convolution or the input gradient of `source`, + bias. Only where [`supports`] says so.
+pub(super) fn lower(
+    to: &mut Lowering<'_>,
+    direction: Direction,
+    problem: &Problem,
+    [source, w, target]: [&Operand; 3],
+    bias: Option<&Operand>,
+) {
+    let Some(plan) = Plan::new(direction, problem) else {
+        unreachable!("the choice of kernels asks `supports` first")
+    };
+    let packed = to.scratch(Shape::vector(plan.packed_len()));
+    copies::pack(to, &plan, w, &packed);
+    let row_free = plan.is_pointwise();
+    let same_extents =
+        plan.source.spatial() == plan.size && plan.source.c().is_multiple_of(plan.tiling.channels);
+    let read_in_place = row_free && same_extents && source.is_vec4();
+    let whole_rows = plan.size[2].is_multiple_of(4) || read_in_place;
+    let write_in_place = plan.class_count() == 1 && whole_rows && target.is_vec4();
+    let padded = (!read_in_place).then(|| to.scratch(plan.padded()));
+    let apart = (!write_in_place).then(|| {
+        let mut shape = plan.classes_side_by_side();
+        if read_in_place {
+            shape = shape.with_spatial(plan.size);
+        }
+        to.scratch(shape)
+    });
+    for n in 0..target.shape.n() as u32 {
+        let from = match &padded {
+            Some(padded) => {
+                copies::pad(to, &plan, &sample(source, n), padded);
+                *padded
+            }
+            None => sample(source, n),
+        };
+        let into = apart.unwrap_or_else(|| sample(target, n));
+        correlate(to, &plan, [&from, &packed, &into], bias);
+        if let Some(apart) = &apart {
+            copies::interleave(to, &plan, apart, &sample(target, n));
+        }
+    }
+}
+
+/// Sample `n` alone.
+fn sample(operand: &Operand, n: u32) -> Operand {
+    let [_, c, d, h, w] = operand.shape.0;
+    Operand {
+        shape: Shape::new(1, c, d, h, w),
+        offset: operand.offset + n * operand.batch_stride,
+        ..*operand
+    }
+}
+
+fn correlate(
+    to: &mut Lowering<'_>,
+    plan: &Plan,
+    [from, packed, into]: [&Operand; 3],
+    bias: Option<&Operand>,
+) {
+    let strides = |shape: Shape| {
+        let [d, h, w] = shape.spatial();
+        match plan.is_pointwise() {
+            true => [d * h * w / 4, 0, d * h * w / 4],
+            false => [d * h * w / 4, h * w / 4, w / 4],
+        }
+        .map(|e| e as u32)
+    };
+    let [x_channel, x_plane, x_row] = strides(from.shape);
+    let [y_channel, y_plane, y_row] = strides(into.shape);
+    let (size, tiles) = match plan.is_pointwise() {
+        true => (
+            [1, 1],
+            [1, 1, into.shape.voxels().div_ceil(plan.tiling.tile[2])],
+        ),
+        false => ([plan.size[0], plan.size[1]], plan.tiles()),
+    };
+    let count = tiles.iter().product::<usize>();
+    let params = Params {
+        x_offset: from.offset / 4,
+        x_channel,
+        x_plane,
+        x_row,
+        y_offset: into.offset / 4,
+        y_class: plan.channels_out as u32 * y_channel,
+        y_channel,
+        y_plane,
+        y_row,
+        y_d: size[0] as u32,
+        y_h: size[1] as u32,
+        bias_offset: bias.map_or(0, |b| b.offset),
+        has_bias: u32::from(bias.is_some()),
+        channels_out: plan.channels_out as u32,
+        channel_steps: plan.channel_steps() as u32,
+        outer: plan.tiling.outer as u32,
+        tiles_h: tiles[1] as u32,
+        tiles_w: tiles[2] as u32,
+        tiles: count as u32,
+        blocks_out: plan.blocks_out() as u32,
+    };
+    let [gx, gy, _] = grid(count);
+    let groups = [gx, gy, (plan.blocks_out() * plan.class_count()) as u32];
+    let bias = bias.unwrap_or(packed);
+    to.dispatch(
+        &KERNEL,
+        plan.constants(),
+        &params,
+        &[from, packed, bias, into],
+        groups,
+    );
+}
+
+#[path = "lanes_copies.rs"]
+pub(super) mod copies;

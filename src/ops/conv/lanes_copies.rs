@@ -1,0 +1,197 @@
+//! The copies around the lanes kernel: packed weights, the padded source, the target put together.
+
+use super::Plan;
+use crate::gpu::{Access, Kernel, ParamBlock};
+use crate::ops::{Lowering, Operand, grid};
+use crate::param_block;
+
+mod packing {
+    use super::*;
+
+    param_block!(Params {
+        w_offset: u32,
+        out_stride: u32,
+        in_stride: u32,
+        channels_out: u32,
+        channels_in: u32,
+        total: u32,
+        blocks: u32,
+        blocks_out: u32,
+        channels: u32,
+        channel_steps: u32,
+        outer: u32,
+        taps_d: u32,
+        taps_h: u32,
+        taps_w: u32,
+        kernel_d: u32,
+        kernel_h: u32,
+        kernel_w: u32,
+        classes_h: u32,
+        classes_w: u32,
+        first_d: i32,
+        first_h: i32,
+        first_w: i32,
+        step_d: i32,
+        step_h: i32,
+        step_w: i32,
+    });
+
+    pub static KERNEL: Kernel = Kernel {
+        name: "conv/pack",
+        source: include_str!("../../../shaders/conv/pack.wgsl"),
+        params: Params::FIELDS,
+        access: &[Access::Read, Access::Write],
+    };
+
+    /// Appends the packing of w (the weight of the convolution, in either direction) for `plan`.
+    pub fn pack(to: &mut Lowering<'_>, plan: &Plan, w: &Operand, packed: &Operand) {
+        let [_, _, kernel_d, kernel_h, kernel_w] = w.shape.0.map(|e| e as u32);
+        let taps = kernel_d * kernel_h * kernel_w;
+        // For the input gradient the taps run backwards, and the weight's first axis counts the channels of the source.
+        let (out_stride, in_stride) = match plan.step[0] < 0 {
+            true => (taps, w.batch_stride),
+            false => (w.batch_stride, taps),
+        };
+        let total = plan.packed_len() / 4;
+        let params = Params {
+            w_offset: w.offset,
+            out_stride,
+            in_stride,
+            channels_out: plan.channels_out as u32,
+            channels_in: plan.source.c() as u32,
+            total: total as u32,
+            blocks: plan.blocks() as u32,
+            blocks_out: plan.blocks_out() as u32,
+            channels: plan.tiling.channels as u32,
+            channel_steps: plan.channel_steps() as u32,
+            outer: plan.tiling.outer as u32,
+            taps_d: plan.tiling.depth as u32,
+            taps_h: plan.taps[1] as u32,
+            taps_w: plan.taps[2] as u32,
+            kernel_d,
+            kernel_h,
+            kernel_w,
+            classes_h: plan.classes[1] as u32,
+            classes_w: plan.classes[2] as u32,
+            first_d: plan.first[0],
+            first_h: plan.first[1],
+            first_w: plan.first[2],
+            step_d: plan.step[0],
+            step_h: plan.step[1],
+            step_w: plan.step[2],
+        };
+        to.dispatch(
+            &KERNEL,
+            vec![],
+            &params,
+            &[w, packed],
+            grid(total.div_ceil(64)),
+        );
+    }
+}
+
+mod padding {
+    use super::*;
+
+    param_block!(Params {
+        x_offset: u32,
+        x_c: u32,
+        x_d: u32,
+        x_h: u32,
+        x_w: u32,
+        y_c: u32,
+        y_d: u32,
+        y_h: u32,
+        y_row: u32,
+        padding_d: u32,
+        padding_h: u32,
+        padding_w: u32,
+    });
+
+    pub static KERNEL: Kernel = Kernel {
+        name: "conv/pad",
+        source: include_str!("../../../shaders/conv/pad.wgsl"),
+        params: Params::FIELDS,
+        access: &[Access::Read, Access::Write],
+    };
+
+    /// Appends the copy of one sample into the middle of zeros.
+    pub fn pad(to: &mut Lowering<'_>, plan: &Plan, x: &Operand, padded: &Operand) {
+        let [_, x_c, x_d, x_h, x_w] = x.shape.0.map(|e| e as u32);
+        let [_, y_c, y_d, y_h, y_w] = padded.shape.0.map(|e| e as u32);
+        let [padding_d, padding_h, padding_w] = plan.padding.map(|e| e as u32);
+        let params = Params {
+            x_offset: x.offset,
+            x_c,
+            x_d,
+            x_h,
+            x_w,
+            y_c,
+            y_d,
+            y_h,
+            y_row: y_w / 4,
+            padding_d,
+            padding_h,
+            padding_w,
+        };
+        let groups = grid((padded.shape.len() / 4).div_ceil(64));
+        to.dispatch(&KERNEL, vec![], &params, &[x, padded], groups);
+    }
+}
+
+mod interleaving {
+    use super::*;
+
+    param_block!(Params {
+        s_class: u32,
+        s_channel: u32,
+        s_plane: u32,
+        s_row: u32,
+        y_offset: u32,
+        y_c: u32,
+        y_d: u32,
+        y_h: u32,
+        y_w: u32,
+        stride_d: u32,
+        stride_h: u32,
+        stride_w: u32,
+    });
+
+    pub static KERNEL: Kernel = Kernel {
+        name: "conv/interleave",
+        source: include_str!("../../../shaders/conv/interleave.wgsl"),
+        params: Params::FIELDS,
+        access: &[Access::Read, Access::Write],
+    };
+
+    /// Appends one sample of the target from its classes, side by side in `apart`.
+    pub fn interleave(to: &mut Lowering<'_>, plan: &Plan, apart: &Operand, y: &Operand) {
+        let [_, y_c, y_d, y_h, y_w] = y.shape.0.map(|e| e as u32);
+        let [stride_d, stride_h, stride_w] = plan.classes.map(|e| e as u32);
+        let [_, h, w] = apart.shape.spatial();
+        let params = Params {
+            s_class: apart.shape.per_sample() as u32,
+            s_channel: apart.shape.voxels() as u32,
+            s_plane: (h * w) as u32,
+            s_row: w as u32,
+            y_offset: y.offset,
+            y_c,
+            y_d,
+            y_h,
+            y_w,
+            stride_d,
+            stride_h,
+            stride_w,
+        };
+        let groups = grid(y.shape.per_sample().div_ceil(256));
+        to.dispatch(&KERNEL, vec![], &params, &[apart, y], groups);
+    }
+}
+
+pub(super) use interleaving::interleave;
+pub(super) use packing::pack;
+pub(super) use padding::pad;
+
+/// The kernels of the copies.
+pub(in crate::ops::conv) static KERNELS: [&Kernel; 3] =
+    [&packing::KERNEL, &padding::KERNEL, &interleaving::KERNEL];

@@ -2,6 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::ops::OpError;
+
+/// More channels than this would spill the sums that an invocation keeps in registers without end.
+const MAX_CLASSES: usize = 64;
+
 /// How logits become probabilities, and what the target holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -10,6 +15,34 @@ pub enum Activation {
     Softmax,
     /// Sigmoid of each channel; the target holds 0 or 1 for each region (N, R, D, H, W). Regions may overlap.
     Sigmoid,
+}
+
+impl Activation {
+    /// Channels of the target of logits of `classes` channels.
+    pub fn target_channels(self, classes: usize) -> usize {
+        match self {
+            Self::Softmax => 1,
+            Self::Sigmoid => classes,
+        }
+    }
+
+    /// Checks the number of channels of logits: 2 to 64 classes, or 1 to 64 regions.
+    ///
+    /// # Errors
+    /// [`OpError::Attribute`] with both numbers.
+    pub(super) fn check_channels(self, op: &'static str, channels: usize) -> Result<(), OpError> {
+        let least = match self {
+            Self::Softmax => 2,
+            Self::Sigmoid => 1,
+        };
+        if (least..=MAX_CLASSES).contains(&channels) {
+            return Ok(());
+        }
+        Err(OpError::Attribute {
+            op,
+            reason: format!("{channels} channels of logits; it takes {least} to {MAX_CLASSES}"),
+        })
+    }
 }
 
 /// A loss that is a mean over voxels. p_t is the probability of the true class.

@@ -14,9 +14,6 @@ use crate::tensor::Shape;
 
 const OP: &str = "loss.segmentation";
 
-/// More channels than this would spill the sums that an invocation keeps in registers without end.
-const MAX_CLASSES: usize = 64;
-
 param_block!(SumsParams {
     x_offset: u32,
     x_batch: u32,
@@ -158,13 +155,11 @@ impl SegmentationLoss {
         if a.pixel.is_none() && a.region.is_none() {
             return Err(Self::bad("neither a pixel nor a region loss is chosen"));
         }
-        let least = usize::from(a.activation == Activation::Softmax)
-            .max(usize::from(!a.background && a.region.is_some()))
-            + 1;
-        if !(least..=MAX_CLASSES).contains(&classes) {
-            return Err(Self::bad(format!(
-                "{classes} channels of logits; this loss takes {least} to {MAX_CLASSES}"
-            )));
+        a.activation.check_channels(OP, classes)?;
+        if classes == 1 && !a.background && a.region.is_some() {
+            return Err(Self::bad(
+                "no region is left without the first; let the background count",
+            ));
         }
         if a.activation == Activation::Sigmoid && (a.ignore_label.is_some() || a.class_weighted) {
             return Err(Self::bad(
@@ -214,10 +209,7 @@ impl SegmentationLoss {
             });
         }
         let logits = inputs[0];
-        let channels = match a.activation {
-            Activation::Softmax => 1,
-            Activation::Sigmoid => logits.c(),
-        };
+        let channels = a.activation.target_channels(logits.c());
         expect_shape(OP, "the target", logits.with_c(channels), inputs[1])?;
         let mut next = 2;
         if a.class_weighted {
@@ -420,7 +412,7 @@ pub(super) fn specialisations(of: impl Fn(&LossAttributes, usize) -> Constants) 
         .iter()
         .map(|a| of(a, 3))
         .collect();
-    all.extend([2, 4, 17, MAX_CLASSES].map(|classes| of(&labels, classes)));
+    all.extend([2, 4, 17, 64].map(|classes| of(&labels, classes)));
     all
 }
 

@@ -31,26 +31,32 @@ pub struct Kernel {
     pub access: &'static [Access],
 }
 
-/// A specialisation: values for named `const NAME: u32 = default;` lines.
+/// A specialisation: values for named `const NAME: u32 = default;` lines, and components for `alias NAME = f32;` lines
+/// (4 makes it `vec4<f32>`), so that a kernel and its vec4 twin are one file.
 pub type Constants = Vec<(&'static str, u32)>;
 
 impl Kernel {
     /// The WGSL text with `constants` in place of the defaults and marked loops unrolled.
     ///
     /// # Errors
-    /// [`GpuError::UnknownConstant`] where the file has no `const NAME: u32 = …;` line of that name;
+    /// [`GpuError::UnknownConstant`] where the file has no `const NAME: u32 = …;` or `alias NAME = f32;` line;
     /// [`GpuError::Shader`] where a loop marked `// unroll` cannot be unrolled.
     pub fn specialise(&self, constants: &[(&'static str, u32)]) -> Result<String, GpuError> {
         let mut lines: Vec<String> = self.source.lines().map(str::to_owned).collect();
         for &(name, value) in constants {
-            let head = format!("const {name}: u32 = ");
-            let line = lines.iter_mut().find(|l| l.starts_with(&head)).ok_or(
-                GpuError::UnknownConstant {
+            let (constant, alias) = (format!("const {name}: u32 = "), format!("alias {name} = "));
+            let line = lines
+                .iter_mut()
+                .find(|l| l.starts_with(&constant) || **l == format!("{alias}f32;"))
+                .ok_or(GpuError::UnknownConstant {
                     kernel: self.name,
                     name,
-                },
-            )?;
-            *line = format!("{head}{value}u;");
+                })?;
+            *line = match (line.starts_with(&constant), value) {
+                (true, _) => format!("{constant}{value}u;"),
+                (false, 1) => format!("{alias}f32;"),
+                (false, _) => format!("{alias}vec{value}<f32>;"),
+            };
         }
         unroll(self.name, &lines.join("\n"))
     }

@@ -1,17 +1,21 @@
 //! Operators: attributes, shape rule, backward rule, choice of kernel, dispatch, FLOPs and bytes.
 
+pub mod activation;
 pub mod conv;
 pub mod elementwise;
 mod error;
 pub mod layout;
 pub mod loss;
+pub mod norm;
 mod operator;
 pub mod optim;
 pub mod pool;
+pub mod resample;
 
 pub use error::{OpError, expect_shape, take};
 pub use operator::{
     Backward, BufferRef, Build, Cost, Dispatch, Layout, Lowering, Operand, Operator, ValueId, grid,
+    pack_width,
 };
 
 use crate::gpu::{Constants, Kernel};
@@ -23,8 +27,10 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
         elementwise::kernels(),
         layout::kernels(),
         loss::kernels(),
+        norm::kernels(),
         optim::kernels(),
         pool::kernels(),
+        resample::kernels(),
     ]
     .concat()
 }

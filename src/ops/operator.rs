@@ -253,3 +253,12 @@ pub fn grid(count: usize) -> [u32; 3] {
     let y = count.div_ceil(LIMIT).max(1);
     [count.div_ceil(y) as u32, y as u32, 1]
 }
+
+/// The components that a kernel may load at once (its `alias Pack`): 4 where all `operands` lie in fours, else 1.
+pub fn pack_width(operands: &[&Operand]) -> u32 {
+    if operands.iter().all(|o| o.is_vec4()) {
+        4
+    } else {
+        1
+    }
+}

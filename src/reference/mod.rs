@@ -1,9 +1,12 @@
 //! The operators in plain f64 loops on the CPU: the truth that every kernel is compared with.
 
+pub mod activation;
 pub mod conv;
 pub mod elementwise;
 pub mod loss;
+pub mod norm;
 pub mod pool;
+pub mod resample;
 mod tolerance;
 
 pub use tolerance::{Deviation, Tolerance};

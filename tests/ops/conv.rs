@@ -198,7 +198,8 @@ fn a_long_bias_gradient_is_added_in_two_stages() {
     case.check_forward(&[reference::bias_grad(&dy)], Tolerance::for_terms(terms));
 }
 
-fn tensor(case: &fixtures::Case<'_>, key: &str) -> HostTensor<f64> {
+/// A tensor of a fixture; a list of C numbers is a vector.
+pub fn tensor(case: &fixtures::Case<'_>, key: &str) -> HostTensor<f64> {
     let stored = case.tensor(key);
     let shape = match stored.shape[..] {
         [n, c, d, h, w] => Shape::new(n, c, d, h, w),

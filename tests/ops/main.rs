@@ -8,5 +8,7 @@ mod harness;
 mod kernels;
 mod layout;
 mod loss;
+mod norm;
 mod optim;
 mod pool;
+mod resample;

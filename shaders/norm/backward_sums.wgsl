@@ -1,0 +1,125 @@
+// The sums that the backward pass of y = act(z), z = gamma * xhat + beta, xhat = (x - mean) * rstd needs of each channel
+// of each sample, as partial results, with dz = dy * act'(z):
+//   plane 0: sum(dz)   plane 1: sum(dz * xhat)   plane 2, PReLU only: sum(dy * z) where z <= 0.
+//
+// Index map and operands as in norm/apply; each invocation adds up to STEPS packs, each component a stream of its own,
+// and stores at (plane * N * C + n * C + c) * slots + its number. norm/merge_sums adds them in a fixed tree.
+// xhat and z are computed again from x: nothing but x is kept from the forward pass. Deterministic: fixed order.
+
+alias Pack = f32;
+const KIND: u32 = 0;
+const STEPS: u32 = 16;
+const RELU: u32 = 1;
+const LEAKY_RELU: u32 = 2;
+const RELU6: u32 = 3;
+const HARD_SWISH: u32 = 4;
+const PRELU: u32 = 5;
+const HARD_SIGMOID: u32 = 6;
+const SIGMOID: u32 = 7;
+
+struct Params {
+    x_offset: u32,
+    x_batch: u32,
+    dy_offset: u32,
+    dy_batch: u32,
+    packs: u32,
+    channels: u32,
+    per_stat: u32,
+    mean_offset: u32,
+    mean_batch: u32,
+    rstd_offset: u32,
+    rstd_batch: u32,
+    gamma_offset: u32,
+    beta_offset: u32,
+    slope_offset: u32,
+    slope: f32,
+    slots: u32,
+    plane: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<Pack>;
+@group(0) @binding(2) var<storage, read> mean: array<f32>;
+@group(0) @binding(3) var<storage, read> rstd: array<f32>;
+@group(0) @binding(4) var<storage, read> gamma: array<f32>;
+@group(0) @binding(5) var<storage, read> beta: array<f32>;
+@group(0) @binding(6) var<storage, read> slopes: array<f32>;
+@group(0) @binding(7) var<storage, read> dy: array<Pack>;
+@group(0) @binding(8) var<storage, read_write> partials: array<Pack>;
+
+// exp of a negative number only: no overflow.
+fn sigmoid(z: Pack) -> Pack {
+    let e = exp(-abs(z));
+    return select(e, Pack(1.0), z >= Pack(0.0)) / (Pack(1.0) + e);
+}
+
+// d activate / dz; at a corner the side that PyTorch takes.
+fn activate_gradient(z: Pack, slope: Pack) -> Pack {
+    let zero = Pack(0.0);
+    let one = Pack(1.0);
+    switch KIND {
+        case RELU: { return select(one, zero, z <= zero); }
+        case LEAKY_RELU, PRELU: { return select(one, slope, z <= zero); }
+        case RELU6: { return select(select(one, zero, z <= zero), zero, z >= Pack(6.0)); }
+        case HARD_SWISH: {
+            let inner = z * Pack(1.0 / 3.0) + Pack(0.5);
+            return select(select(inner, zero, z <= Pack(-3.0)), one, z >= Pack(3.0));
+        }
+        case HARD_SIGMOID: {
+            return select(select(Pack(1.0 / 6.0), zero, z <= Pack(-3.0)), zero, z >= Pack(3.0));
+        }
+        case SIGMOID: { return sigmoid(z) * sigmoid(-z); }
+        default: { return one; }
+    }
+}
+
+@compute @workgroup_size(256)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let block = group.y * groups.x + group.x;
+    let slot = block * 256u + lane;
+    if slot >= params.slots {
+        return;
+    }
+    let n = group.z / params.channels;
+    let c = group.z % params.channels;
+    let stat = c / params.per_stat;
+    let m = Pack(mean[params.mean_offset + n * params.mean_batch + stat]);
+    let r = Pack(rstd[params.rstd_offset + n * params.rstd_batch + stat]);
+    let g = Pack(gamma[params.gamma_offset + c]);
+    let b = Pack(beta[params.beta_offset + c]);
+    var slope = Pack(params.slope);
+    if KIND == PRELU {
+        slope = Pack(slopes[params.slope_offset + c]);
+    }
+    let from_x = params.x_offset + n * params.x_batch + c * params.packs;
+    let from_dy = params.dy_offset + n * params.dy_batch + c * params.packs;
+    let first = block * 256u * STEPS + lane;
+    var sum_dz = Pack(0.0);
+    var sum_dz_xhat = Pack(0.0);
+    var sum_slope = Pack(0.0);
+    for (var s = 0u; s < STEPS; s++) {
+        let i = first + s * 256u;
+        if i >= params.packs {
+            break;
+        }
+        let xhat = (x[from_x + i] - m) * r;
+        let z = g * xhat + b;
+        let upstream = dy[from_dy + i];
+        let dz = upstream * activate_gradient(z, slope);
+        sum_dz += dz;
+        sum_dz_xhat += dz * xhat;
+        if KIND == PRELU {
+            sum_slope += select(Pack(0.0), upstream * z, z <= Pack(0.0));
+        }
+    }
+    let at = group.z * params.slots + slot;
+    partials[at] = sum_dz;
+    partials[params.plane + at] = sum_dz_xhat;
+    if KIND == PRELU {
+        partials[2u * params.plane + at] = sum_slope;
+    }
+}

@@ -1,0 +1,5 @@
+//! Activation functions, element by element.
+
+mod function;
+
+pub use function::Activation;

@@ -1,0 +1,296 @@
+//! The gradient of a normalisation with its scale, shift and activation.
+
+use super::NormKind;
+use super::apply::{NormApply, Operands};
+use super::tiling::{MAP_STEPS, MERGE_PARAMS, Partials, SUM_STEPS, Tiling};
+use crate::gpu::{Access, Kernel, ParamBlock};
+use crate::ops::{Cost, Lowering, OpError, Operand, Operator, expect_shape};
+use crate::param_block;
+use crate::tensor::Shape;
+
+param_block!(SumsParams {
+    x_offset: u32,
+    x_batch: u32,
+    dy_offset: u32,
+    dy_batch: u32,
+    packs: u32,
+    channels: u32,
+    per_stat: u32,
+    mean_offset: u32,
+    mean_batch: u32,
+    rstd_offset: u32,
+    rstd_batch: u32,
+    gamma_offset: u32,
+    beta_offset: u32,
+    slope_offset: u32,
+    slope: f32,
+    slots: u32,
+    plane: u32,
+});
+
+pub(super) static SUMS: Kernel = Kernel {
+    name: "norm/backward_sums",
+    source: include_str!("../../../shaders/norm/backward_sums.wgsl"),
+    params: SumsParams::FIELDS,
+    access: &[
+        Access::Read,
+        Access::Read,
+        Access::Read,
+        Access::Read,
+        Access::Read,
+        Access::Read,
+        Access::Read,
+        Access::Write,
+    ],
+};
+
+pub(super) static MERGE: Kernel = Kernel {
+    name: "norm/merge_sums",
+    source: include_str!("../../../shaders/norm/merge_sums.wgsl"),
+    params: MERGE_PARAMS,
+    access: &[Access::Read, Access::Write],
+};
+
+param_block!(CoefficientParams {
+    rows: u32,
+    channels: u32,
+    per_stat: u32,
+    over_batch: u32,
+    members: u32,
+    inverse_m: f32,
+    mean_offset: u32,
+    mean_batch: u32,
+    rstd_offset: u32,
+    rstd_batch: u32,
+    gamma_offset: u32,
+    beta_offset: u32,
+    slope_offset: u32,
+    slope: f32,
+});
+
+pub(super) static COEFFICIENTS: Kernel = Kernel {
+    name: "norm/backward_coefficients",
+    source: include_str!("../../../shaders/norm/backward_coefficients.wgsl"),
+    params: CoefficientParams::FIELDS,
+    access: &[
+        Access::Read,
+        Access::Read,
+        Access::Read,
+        Access::Read,
+        Access::Read,
+        Access::Read,
+        Access::Write,
+    ],
+};
+
+param_block!(ParameterParams {
+    samples: u32,
+    channels: u32,
+    dgamma_offset: u32,
+    dbeta_offset: u32,
+    dslope_offset: u32,
+});
+
+pub(super) static PARAMETERS: Kernel = Kernel {
+    name: "norm/backward_parameters",
+    source: include_str!("../../../shaders/norm/backward_parameters.wgsl"),
+    params: ParameterParams::FIELDS,
+    access: &[Access::Read, Access::Write, Access::Write, Access::Write],
+};
+
+param_block!(DxParams {
+    x_offset: u32,
+    x_batch: u32,
+    dy_offset: u32,
+    dy_batch: u32,
+    dx_offset: u32,
+    dx_batch: u32,
+    packs: u32,
+    channels: u32,
+});
+
+pub(super) static DX: Kernel = Kernel {
+    name: "norm/backward_dx",
+    source: include_str!("../../../shaders/norm/backward_dx.wgsl"),
+    params: DxParams::FIELDS,
+    access: &[Access::Read, Access::Read, Access::Read, Access::Write],
+};
+
+/// The gradient of [`NormApply`]: its inputs and then dy (N, C, D, H, W), to dx (N, C, D, H, W), dgamma, dbeta and, with
+/// PReLU, the gradient of the slopes (each (1, C, 1, 1, 1)).
+#[derive(Debug)]
+pub struct NormBackward(pub NormApply);
+
+const OP: &str = "norm.backward";
+
+impl NormBackward {
+    /// Sums dz, dz * xhat and with PReLU dy * z for each (n, c): scalars, planes of N * C.
+    fn totals(&self, to: &mut Lowering<'_>, o: &Operands, dy: &Operand) -> Operand {
+        let tiling = Tiling::new(&[&o.x, dy]);
+        let rows = o.x.shape.n() * o.x.shape.c();
+        let planes = 2 + usize::from(self.0.takes_slope());
+        let slots = tiling.slots();
+        let partials = Partials::scratch(to, planes, rows, slots, tiling.width);
+        let params = SumsParams {
+            x_offset: tiling.packs_of(o.x.offset),
+            x_batch: tiling.packs_of(o.x.batch_stride),
+            dy_offset: tiling.packs_of(dy.offset),
+            dy_batch: tiling.packs_of(dy.batch_stride),
+            packs: tiling.packs as u32,
+            channels: o.x.shape.c() as u32,
+            per_stat: self.0.kind.channels_per_stat(o.x.shape) as u32,
+            mean_offset: o.mean.offset,
+            mean_batch: self.0.stat_stride(&o.mean),
+            rstd_offset: o.rstd.offset,
+            rstd_batch: self.0.stat_stride(&o.rstd),
+            gamma_offset: o.gamma.offset,
+            beta_offset: o.beta.offset,
+            slope_offset: o.slopes.offset,
+            slope: self.0.slope(),
+            slots: slots as u32,
+            plane: (rows * slots) as u32,
+        };
+        let constants = vec![
+            ("Pack", tiling.width),
+            ("KIND", self.0.activation_kind()),
+            ("STEPS", SUM_STEPS),
+        ];
+        let operands = [
+            &o.x,
+            &o.mean,
+            &o.rstd,
+            &o.gamma,
+            &o.beta,
+            &o.slopes,
+            dy,
+            &partials.data,
+        ];
+        let groups = tiling.groups(SUM_STEPS);
+        to.dispatch(&SUMS, constants, &params, &operands, groups);
+        let last = partials.merge(to, &MERGE, 1).as_scalars();
+        last.merge_once(to, &MERGE, 1).data
+    }
+
+    /// Two vec4 for each (n, c) that [`DX`] reads.
+    fn coefficients(&self, to: &mut Lowering<'_>, o: &Operands, totals: &Operand) -> Operand {
+        let shape = o.x.shape;
+        let rows = shape.n() * shape.c();
+        let members = self.0.kind.members(shape);
+        let coefficients = to.scratch(Shape::vector(8 * rows));
+        let params = CoefficientParams {
+            rows: rows as u32,
+            channels: shape.c() as u32,
+            per_stat: self.0.kind.channels_per_stat(shape) as u32,
+            over_batch: u32::from(self.0.kind == NormKind::Batch),
+            members: members as u32,
+            inverse_m: match self.0.constant_stats {
+                true => 0.0,
+                false => 1.0 / (members * shape.voxels()) as f32,
+            },
+            mean_offset: o.mean.offset,
+            mean_batch: self.0.stat_stride(&o.mean),
+            rstd_offset: o.rstd.offset,
+            rstd_batch: self.0.stat_stride(&o.rstd),
+            gamma_offset: o.gamma.offset,
+            beta_offset: o.beta.offset,
+            slope_offset: o.slopes.offset,
+            slope: self.0.slope(),
+        };
+        let operands = [
+            totals,
+            &o.mean,
+            &o.rstd,
+            &o.gamma,
+            &o.beta,
+            &o.slopes,
+            &coefficients,
+        ];
+        let groups = [rows.div_ceil(64) as u32, 1, 1];
+        let constants = vec![("KIND", self.0.activation_kind())];
+        to.dispatch(&COEFFICIENTS, constants, &params, &operands, groups);
+        coefficients
+    }
+
+    fn parameter_gradients(&self, to: &mut Lowering<'_>, shape: Shape, totals: &Operand) {
+        let (dgamma, dbeta) = (to.outputs[1], to.outputs[2]);
+        let dslope = match self.0.takes_slope() {
+            true => to.outputs[3],
+            false => to.scratch(Shape::scalar()),
+        };
+        let params = ParameterParams {
+            samples: shape.n() as u32,
+            channels: shape.c() as u32,
+            dgamma_offset: dgamma.offset,
+            dbeta_offset: dbeta.offset,
+            dslope_offset: dslope.offset,
+        };
+        let groups = [shape.c().div_ceil(64) as u32, 1, 1];
+        let constants = vec![("KIND", self.0.activation_kind())];
+        let operands = [totals, &dgamma, &dbeta, &dslope];
+        to.dispatch(&PARAMETERS, constants, &params, &operands, groups);
+    }
+}
+
+impl Operator for NormBackward {
+    fn name(&self) -> &'static str {
+        OP
+    }
+
+    fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>, OpError> {
+        let Some((&dy, forward)) = inputs.split_last() else {
+            return Err(OpError::InputCount {
+                op: OP,
+                expected: self.0.inputs() + 1,
+                found: 0,
+            });
+        };
+        let x = self.0.check(OP, forward)?;
+        expect_shape(OP, "dy", x, dy)?;
+        let parameters = self.0.inputs() - 3;
+        Ok([vec![x], vec![Shape::vector(x.c()); parameters]].concat())
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        let (o, dy, dx) = (
+            self.0.operands(to.inputs),
+            to.inputs[self.0.inputs()],
+            to.outputs[0],
+        );
+        let totals = self.totals(to, &o, &dy);
+        self.parameter_gradients(to, o.x.shape, &totals);
+        let coefficients = self.coefficients(to, &o, &totals);
+        let tiling = Tiling::new(&[&o.x, &dy, &dx]);
+        let params = DxParams {
+            x_offset: tiling.packs_of(o.x.offset),
+            x_batch: tiling.packs_of(o.x.batch_stride),
+            dy_offset: tiling.packs_of(dy.offset),
+            dy_batch: tiling.packs_of(dy.batch_stride),
+            dx_offset: tiling.packs_of(dx.offset),
+            dx_batch: tiling.packs_of(dx.batch_stride),
+            packs: tiling.packs as u32,
+            channels: o.x.shape.c() as u32,
+        };
+        let constants = vec![
+            ("Pack", tiling.width),
+            ("KIND", self.0.activation_kind()),
+            ("STEPS", MAP_STEPS),
+        ];
+        let groups = tiling.groups(MAP_STEPS);
+        to.dispatch(
+            &DX,
+            constants,
+            &params,
+            &[&o.x, &dy, &coefficients, &dx],
+            groups,
+        );
+        Ok(())
+    }
+
+    fn cost(&self, inputs: &[Shape], _outputs: &[Shape]) -> Cost {
+        let elements = inputs[0].len() as f64;
+        Cost {
+            flops: 16.0 * elements,
+            bytes: 20.0 * elements,
+        }
+    }
+}

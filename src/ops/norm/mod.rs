@@ -1,0 +1,57 @@
+//! Normalisation: statistics and their application, with the activation fused in.
+//!
+//! [`NormStats`] keeps two numbers for each channel, [`NormApply`] can be run again from x at the cost of one pass: so a
+//! normalised, activated tensor need not be kept for the backward part.
+
+mod apply;
+mod backward;
+mod build;
+mod kind;
+mod running;
+mod stats;
+mod tiling;
+
+pub use apply::NormApply;
+pub use backward::NormBackward;
+pub use build::{
+    NormParameters, RunningStats, batch_norm_eval, batch_norm_train, group_norm, instance_norm,
+};
+pub use kind::NormKind;
+pub use running::{Rstd, RunningUpdate};
+pub use stats::NormStats;
+
+use crate::gpu::{Constants, Kernel};
+use crate::ops::activation::Activation;
+
+/// The kernels of this family with the specialisations in use, for the checks that need no GPU.
+pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
+    let kinds: Vec<u32> = std::iter::once(0)
+        .chain(Activation::ALL.map(Activation::kind))
+        .collect();
+    let of_kind = |steps: u32| -> Vec<Constants> {
+        kinds
+            .iter()
+            .flat_map(|&k| [1, 4].map(|w| vec![("Pack", w), ("KIND", k), ("STEPS", steps)]))
+            .collect()
+    };
+    let small: Vec<Constants> = kinds.iter().map(|&k| vec![("KIND", k)]).collect();
+    let merge: Vec<Constants> = [1, 4]
+        .map(|w| vec![("Pack", w), ("FAN", tiling::FAN)])
+        .to_vec();
+    let stats: Vec<Constants> = [1, 4]
+        .map(|w| vec![("Pack", w), ("STEPS", tiling::SUM_STEPS)])
+        .to_vec();
+    vec![
+        (&stats::KERNEL, stats),
+        (&stats::MERGE, merge.clone()),
+        (&stats::FINISH, vec![vec![]]),
+        (&apply::KERNEL, of_kind(tiling::MAP_STEPS)),
+        (&backward::SUMS, of_kind(tiling::SUM_STEPS)),
+        (&backward::MERGE, merge),
+        (&backward::COEFFICIENTS, small.clone()),
+        (&backward::PARAMETERS, small),
+        (&backward::DX, of_kind(tiling::MAP_STEPS)),
+        (&running::UPDATE, vec![vec![]]),
+        (&running::RSTD, vec![vec![]]),
+    ]
+}

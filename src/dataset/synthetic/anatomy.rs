@@ -205,7 +205,7 @@ fn kidney(rng: &mut ChaCha8Rng, side: f64) -> [(Tissue, Solid); 2] {
         radii: grow(rng, [10.5, 9.5, 17.0]),
         attitude: Rotation::from_angles(lean),
     };
-    let hilum = Ellipsoid::ball(whole.point([-1.0 * side, 0.1, 0.0]), 5.5);
+    let hilum = Ellipsoid::ball(whole.point([-side, 0.1, 0.0]), 5.5);
     let carved = |whole: Ellipsoid| Solid::Carved {
         whole,
         bites: vec![hilum],

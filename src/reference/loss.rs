@@ -214,7 +214,7 @@ fn focal(log_p: f64, rest: f64, gamma: f64) -> (f64, f64) {
     (-held * log_p, slope)
 }
 
-/// I, P, G of each sample and class, [n][c], over the voxels of `mask` (N, 1, D, H, W); P = sum(p^power).
+/// I, P, G of each sample and class, `[n][c]`, over the voxels of `mask` (N, 1, D, H, W); P = sum(p^power).
 pub fn overlap_sums(
     p: &HostTensor<f64>,
     g: &HostTensor<f64>,

@@ -56,6 +56,9 @@ pub fn stored(tensor: &Stored) -> HostTensor<f64> {
     }
 }
 
+/// The gradient of each output, where it has one, and which inputs want theirs.
+pub type Upstream<'a> = (&'a [Option<HostTensor<f64>>], &'a [bool]);
+
 /// One operator on given inputs.
 pub struct Case {
     /// Printed with every figure.
@@ -126,11 +129,7 @@ impl Case {
     }
 
     /// The outputs, or with upstream gradients the gradients of the wanted inputs.
-    pub fn run(
-        &self,
-        embed: bool,
-        backward: Option<(&[Option<HostTensor<f64>>], &[bool])>,
-    ) -> Vec<HostTensor> {
+    pub fn run(&self, embed: bool, backward: Option<Upstream<'_>>) -> Vec<HostTensor> {
         let mut graph = Graph::new();
         let mut feeds: Vec<(ValueId, HostTensor)> = Vec::new();
         let inputs: Vec<ValueId> = self

@@ -149,5 +149,5 @@ fn every_shader_file_belongs_to_a_kernel() {
 #[test]
 fn an_unknown_constant_is_refused() {
     let (kernel, _) = voxseg::ops::kernels()[0].clone();
-    assert!(kernel.specialise(&vec![("NO_SUCH_CONSTANT", 1)]).is_err());
+    assert!(kernel.specialise(&[("NO_SUCH_CONSTANT", 1)]).is_err());
 }

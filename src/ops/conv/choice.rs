@@ -71,7 +71,7 @@ impl Problem {
 }
 
 /// The variant for one direction: the one forced for the family `conv` where it supports the problem, else the first of
-/// [`Variant::ALL`] that does. A forced variant that lacks a direction leaves that direction to the rule, so that a whole
+/// `Variant::ALL` that does. A forced variant that lacks a direction leaves that direction to the rule, so that a whole
 /// network can run under it.
 ///
 /// # Errors

@@ -3,8 +3,8 @@
 //!
 //! Both directions become one dense cross-correlation from a source to a target. For the input gradient with stride s the
 //! target is dx split into s^3 parity classes, dx[s * t + r]: tap k reaches dy[(s * t + r + padding - k) / s] only where
-//! that division is exact, which leaves each class a small window of stride 1. With i the offset dy[t + i], k = r + padding
-//! - s * i; over all classes i runs from ceil((padding - K + 1) / s) to floor((s - 1 + padding) / s). A transposed
+//! that division is exact, which leaves each class a small window of stride 1. With i the offset dy[t + i],
+//! k = r + padding - s * i; over all classes i runs from ceil((padding - K + 1) / s) to floor((s - 1 + padding) / s). A transposed
 //! convolution with kernel = stride so becomes s^3 pointwise ones in one dispatch.
 
 use super::{Direction, Problem};

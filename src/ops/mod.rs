@@ -1,6 +1,7 @@
 //! Operators: attributes, shape rule, backward rule, choice of kernel, dispatch, FLOPs and bytes.
 
 pub mod activation;
+pub mod border;
 pub mod conv;
 pub mod elementwise;
 mod error;
@@ -23,6 +24,7 @@ use crate::gpu::{Constants, Kernel};
 /// Every kernel of every family with the specialisations in use.
 pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
     [
+        border::kernels(),
         conv::kernels(),
         elementwise::kernels(),
         layout::kernels(),

@@ -1,5 +1,6 @@
 //! Operators against the f64 reference, on the device.
 
+mod border;
 mod conv;
 mod elementwise;
 #[path = "../fixtures/loader.rs"]

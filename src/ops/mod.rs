@@ -7,6 +7,7 @@ pub mod elementwise;
 mod error;
 pub mod layout;
 pub mod loss;
+pub mod matmul;
 pub mod norm;
 mod operator;
 pub mod optim;
@@ -29,6 +30,7 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
         elementwise::kernels(),
         layout::kernels(),
         loss::kernels(),
+        matmul::kernels(),
         norm::kernels(),
         optim::kernels(),
         pool::kernels(),

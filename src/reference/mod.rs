@@ -5,6 +5,7 @@ pub mod border;
 pub mod conv;
 pub mod elementwise;
 pub mod loss;
+pub mod matmul;
 pub mod norm;
 pub mod pool;
 pub mod resample;

@@ -9,6 +9,7 @@ mod harness;
 mod kernels;
 mod layout;
 mod loss;
+mod matmul;
 mod norm;
 mod optim;
 mod pool;

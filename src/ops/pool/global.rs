@@ -53,13 +53,13 @@ static SPREAD: Kernel = Kernel {
 
 pub(super) fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
     vec![
-        (&SUM, vec![vec![]]),
-        (&SUM_VEC4, vec![vec![]]),
+        (&SUM, vec![vec![("FAN", FAN as u32)]]),
+        (&SUM_VEC4, vec![vec![("FAN", FAN as u32)]]),
         (&SPREAD, vec![vec![]]),
     ]
 }
 
-/// Terms that one invocation adds up; the shaders' `FAN`.
+/// Terms that one invocation adds up.
 const FAN: usize = 64;
 
 /// y = mean of each channel; x (N, C, D, H, W), y (N, C, 1, 1, 1).
@@ -88,7 +88,8 @@ fn sum_stage(to: &mut Lowering<'_>, x: &Operand, y: &Operand, scale: f32) {
     };
     let [gx, gy, _] = grid(elements.div_ceil(64));
     let groups = [gx, gy, x.shape.n() as u32];
-    to.dispatch(kernel, vec![], &params, &[x, y], groups);
+    let constants = vec![("FAN", FAN as u32)];
+    to.dispatch(kernel, constants, &params, &[x, y], groups);
 }
 
 impl Operator for GlobalAvgPool {

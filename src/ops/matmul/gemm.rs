@@ -1,0 +1,142 @@
+//! y = a b (+ bias) for matrices that lie anywhere: transposing is a choice of strides.
+
+use crate::gpu::{Access, AdapterClass, Constants, Kernel, ParamBlock};
+use crate::ops::{Lowering, Operand};
+use crate::param_block;
+
+param_block!(Params {
+    a_offset: u32,
+    a_batch: u32,
+    a_row: u32,
+    a_column: u32,
+    b_offset: u32,
+    b_batch: u32,
+    b_row: u32,
+    b_column: u32,
+    bias_offset: u32,
+    y_offset: u32,
+    y_batch: u32,
+    y_row: u32,
+    y_column: u32,
+    rows: u32,
+    columns: u32,
+    terms: u32,
+});
+
+const ACCESS: &[Access] = &[Access::Read, Access::Read, Access::Read, Access::Write];
+
+static TILED: Kernel = Kernel {
+    name: "matmul/tiled",
+    source: include_str!("../../../shaders/matmul/tiled.wgsl"),
+    params: Params::FIELDS,
+    access: ACCESS,
+};
+
+static NAIVE: Kernel = Kernel {
+    name: "matmul/naive",
+    source: include_str!("../../../shaders/matmul/naive.wgsl"),
+    params: Params::FIELDS,
+    access: ACCESS,
+};
+
+pub(super) fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
+    let biases = || vec![constants(false), constants(true)];
+    vec![(&TILED, biases()), (&NAIVE, biases())]
+}
+
+/// Edge of the tile of outputs of one workgroup.
+const TILE: usize = 16;
+
+fn constants(has_bias: bool) -> Constants {
+    vec![("TILE", TILE as u32), ("BIAS", u32::from(has_bias))]
+}
+
+/// A batch of matrices inside an operand: element (i, row, column) at `i * batch + row * row_stride + column *
+/// column_stride` after its offset.
+#[derive(Clone, Copy)]
+pub(super) struct Matrix<'a> {
+    pub operand: &'a Operand,
+    pub batch: u32,
+    pub row: u32,
+    pub column: u32,
+}
+
+impl<'a> Matrix<'a> {
+    /// One matrix (N rows, C columns) of a tensor (N, C, 1, 1, 1).
+    pub(super) fn of(operand: &'a Operand) -> Self {
+        Self {
+            operand,
+            batch: 0,
+            row: operand.batch_stride,
+            column: 1,
+        }
+    }
+
+    /// The same elements, rows for columns.
+    pub(super) fn transposed(self) -> Self {
+        Self {
+            row: self.column,
+            column: self.row,
+            ..self
+        }
+    }
+}
+
+/// The extents of a product: y (batch, rows, columns) sums `terms` products.
+#[derive(Clone, Copy)]
+pub(super) struct Extents {
+    pub batch: usize,
+    pub rows: usize,
+    pub columns: usize,
+    pub terms: usize,
+}
+
+/// Appends y = a b, plus `bias` (one value a column) to each row. Terms are added in their order by both variants.
+///
+/// Family `"matmul"` has the variants `"tiled"` (for GPUs) and `"naive"` (for CPU adapters, where workgroup memory costs
+/// as much as storage).
+pub(super) fn product(
+    to: &mut Lowering<'_>,
+    (a, b, y): (Matrix<'_>, Matrix<'_>, Matrix<'_>),
+    bias: Option<&Operand>,
+    extents: Extents,
+) {
+    let tiled = match to.device.forced("matmul") {
+        Some(variant) => variant == "tiled",
+        None => to.device.class == AdapterClass::Gpu,
+    };
+    // A kernel's bindings are fixed, so without a bias b is bound in its place and not read.
+    let third = bias.unwrap_or(b.operand);
+    let params = Params {
+        a_offset: a.operand.offset,
+        a_batch: a.batch,
+        a_row: a.row,
+        a_column: a.column,
+        b_offset: b.operand.offset,
+        b_batch: b.batch,
+        b_row: b.row,
+        b_column: b.column,
+        bias_offset: third.offset,
+        y_offset: y.operand.offset,
+        y_batch: y.batch,
+        y_row: y.row,
+        y_column: y.column,
+        rows: extents.rows as u32,
+        columns: extents.columns as u32,
+        terms: extents.terms as u32,
+    };
+    let kernel = if tiled { &TILED } else { &NAIVE };
+    let groups = [
+        extents.columns.div_ceil(TILE) as u32,
+        extents.rows.div_ceil(TILE) as u32,
+        extents.batch as u32,
+    ];
+    let operands = [a.operand, b.operand, third, y.operand];
+    to.dispatch(
+        kernel,
+        constants(bias.is_some()),
+        &params,
+        &operands,
+        groups,
+    );
+}

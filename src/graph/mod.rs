@@ -9,6 +9,7 @@ mod placement;
 mod plan;
 mod program;
 mod store;
+mod summary;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub use passes::{recompute_cheap_values, remove_dead_nodes};
 pub use plan::{MemoryPlan, Request, peak_bytes, plan_memory};
 pub use program::{Program, ProgramOptions};
 pub use store::{Parameters, StoredTensor};
+pub use summary::{NodeSummary, ProgramSummary};
 
 use crate::ops::{Build, OpError, Operator, ValueId};
 use crate::tensor::Shape;

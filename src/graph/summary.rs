@@ -1,0 +1,100 @@
+//! What a program is made of, as a table's rows: for `voxseg inspect`.
+
+use super::{Program, Role};
+use crate::tensor::Shape;
+
+/// One node of a program.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct NodeSummary {
+    /// Where it stands in the network.
+    pub name: String,
+    /// The operator, `conv.forward`.
+    pub op: &'static str,
+    /// Extent (N, C, D, H, W) of its first output; empty for updates in place.
+    pub shape: Option<[usize; 5]>,
+    /// Elements of the trained parameters that it reads.
+    pub parameters: usize,
+    /// Multiply-adds (half the floating point operations).
+    pub madds: f64,
+    /// Bytes read and written at the least.
+    pub bytes: f64,
+    /// The kernels that run, in order.
+    pub kernels: Vec<&'static str>,
+}
+
+/// Sums over a program.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct ProgramSummary {
+    /// Elements of all trained parameters.
+    pub parameters: usize,
+    /// Multiply-adds of one run.
+    pub madds: f64,
+    /// Dispatches of one run.
+    pub dispatches: usize,
+    /// Buffers that the activations and scratch space share.
+    pub slots: usize,
+    /// Bytes of those buffers.
+    pub slot_bytes: u64,
+    /// The most bytes of activations and scratch space alive at once; no plan can need less.
+    pub peak_bytes: u64,
+    /// Bytes of parameters, states and inputs.
+    pub persistent_bytes: u64,
+    /// All of it: the device memory that a run needs.
+    pub total_bytes: u64,
+}
+
+impl Program {
+    /// The nodes in running order.
+    pub fn nodes(&self) -> Vec<NodeSummary> {
+        let graph = self.graph();
+        let mut rows: Vec<NodeSummary> = graph
+            .nodes()
+            .iter()
+            .enumerate()
+            .map(|(i, node)| {
+                let cost = self.cost(i);
+                let trained = node.inputs.iter().map(|&v| graph.value(v));
+                NodeSummary {
+                    name: node.name.clone(),
+                    op: node.op.name(),
+                    shape: node.outputs.first().map(|&o| graph.value(o).shape.0),
+                    parameters: trained
+                        .filter(|v| matches!(v.role, Role::Parameter(_)))
+                        .map(|v| v.shape.len())
+                        .sum(),
+                    madds: cost.flops / 2.0,
+                    bytes: cost.bytes,
+                    kernels: Vec::new(),
+                }
+            })
+            .collect();
+        for step in &self.steps {
+            rows[step.node].kernels.push(step.dispatch.kernel.name);
+        }
+        rows
+    }
+
+    /// The sums.
+    pub fn summary(&self) -> ProgramSummary {
+        let trained = self.graph().parameters().map(|(_, v)| v.shape.len());
+        ProgramSummary {
+            parameters: trained.sum(),
+            madds: (0..self.graph().nodes().len())
+                .map(|i| self.cost(i).flops / 2.0)
+                .sum(),
+            dispatches: self.dispatch_count(),
+            slots: self.memory_plan().slots.len(),
+            slot_bytes: self.memory_plan().total_bytes(),
+            peak_bytes: self.peak_bytes(),
+            persistent_bytes: self.persistent_bytes(),
+            total_bytes: self.total_bytes(),
+        }
+    }
+}
+
+impl NodeSummary {
+    /// The extent as text, `-` where there is none.
+    pub fn shape_text(&self) -> String {
+        self.shape.map_or("-".to_owned(), |s| Shape(s).to_string())
+    }
+}

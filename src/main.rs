@@ -1,3 +1,7 @@
 //! The `voxseg` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    voxseg::cli::run()
+}

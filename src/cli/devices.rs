@@ -1,0 +1,81 @@
+//! `voxseg devices`: the GPUs and what they can do.
+
+use clap::Args;
+
+use super::{CliError, Common, Output};
+use crate::gpu::{AdapterSummary, GpuError, list_adapters};
+use crate::report::table::{Align, Table};
+
+/// Arguments of `voxseg devices`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  voxseg devices
+  voxseg devices --json
+
+Where a verb needs a GPU, --adapter or VOXSEG_ADAPTER chooses one of them.")]
+pub struct DevicesArgs {}
+
+fn mib(bytes: u64) -> String {
+    format!("{} MiB", bytes >> 20)
+}
+
+fn describe(adapters: &[AdapterSummary]) -> String {
+    let mut table = Table::new(&[
+        ("#", Align::Right),
+        ("name", Align::Left),
+        ("backend", Align::Left),
+        ("kind", Align::Left),
+        ("driver", Align::Left),
+        ("binding", Align::Right),
+        ("buffer", Align::Right),
+        ("workgroup", Align::Right),
+        ("subgroup", Align::Left),
+        ("f16", Align::Left),
+        ("timestamps", Align::Left),
+        ("coop. matrices", Align::Left),
+    ]);
+    let yes = |b: bool| if b { "yes" } else { "no" }.to_owned();
+    for a in adapters {
+        let matrices: Vec<String> = a
+            .cooperative_matrices
+            .iter()
+            .map(|(m, n, k)| format!("{m}x{n}x{k}"))
+            .collect();
+        table.row([
+            a.index.to_string(),
+            a.name.clone(),
+            a.backend.clone(),
+            a.kind.clone(),
+            a.driver.clone(),
+            mib(a.max_binding_bytes),
+            mib(a.max_buffer_bytes),
+            format!("{} KiB", a.max_workgroup_memory_bytes >> 10),
+            a.subgroup
+                .map_or("no".to_owned(), |(low, high)| format!("{low}-{high}")),
+            yes(a.f16),
+            yes(a.timestamps),
+            if matrices.is_empty() {
+                "no".to_owned()
+            } else {
+                matrices.join(" ")
+            },
+        ]);
+    }
+    table.to_string()
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// [`GpuError::NoAdapter`], which says what to install.
+pub fn run(_args: &DevicesArgs, _common: &Common, output: &Output) -> Result<(), CliError> {
+    let adapters = pollster::block_on(list_adapters());
+    if adapters.is_empty() {
+        return Err(GpuError::NoAdapter.into());
+    }
+    output.result(
+        &describe(&adapters),
+        &serde_json::json!({ "adapters": adapters }),
+    );
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! What ends a verb early, and the exit code that it gives.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::dataset::DatasetError;
+use crate::gpu::GpuError;
+use crate::graph::GraphError;
+use crate::metrics::MetricsError;
+use crate::volume::VolumeError;
+
+/// An error of a verb.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CliError {
+    /// Flags or arguments that make no sense, alone or together.
+    #[error("{0}")]
+    Usage(String),
+    /// A file or folder that cannot serve.
+    #[error("{path}: {problem}", path = path.display())]
+    Input {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it and what to do.
+        problem: String,
+    },
+    /// A file or folder that the system refuses.
+    #[error("{path}: cannot be {action}: {source}", path = path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// `read` or `written`.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A volume or picture.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    /// A data set.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// The device.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+    /// The graph.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The metrics.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+}
+
+impl CliError {
+    /// [`CliError::Input`].
+    pub fn input(path: &Path, problem: impl ToString) -> Self {
+        Self::Input {
+            path: path.to_owned(),
+            problem: problem.to_string(),
+        }
+    }
+
+    /// [`CliError::Io`] while reading.
+    pub fn read(path: &Path, source: io::Error) -> Self {
+        Self::Io {
+            path: path.to_owned(),
+            action: "read",
+            source,
+        }
+    }
+
+    /// [`CliError::Io`] while writing.
+    pub fn written(path: &Path, source: io::Error) -> Self {
+        Self::Io {
+            path: path.to_owned(),
+            action: "written",
+            source,
+        }
+    }
+
+    /// 2 where the user can mend it, 1 where it is ours or the machine's.
+    pub fn exit_code(&self) -> u8 {
+        let users = match self {
+            Self::Usage(_) | Self::Input { .. } | Self::Metrics(_) => true,
+            Self::Io { source, .. } => !matches!(
+                source.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::Other
+            ),
+            Self::Volume(e) => e.is_users_fault(),
+            Self::Dataset(e) => e.is_users_fault(),
+            Self::Gpu(e) => e.is_users_fault(),
+            Self::Graph(e) => e.is_users_fault(),
+        };
+        if users { 2 } else { 1 }
+    }
+}

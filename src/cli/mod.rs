@@ -1,0 +1,105 @@
+//! The command line: one file a verb.
+//!
+//! Results go to stdout, as text or with `--json` as one document; news, progress and errors go to
+//! stderr. The exit code is 0, or 2 where the user can mend what went wrong, or 1 where it is ours.
+
+mod devices;
+mod error;
+mod evaluate;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use error::CliError;
+pub use evaluate::{EvaluateArgs, evaluate};
+pub use output::Output;
+
+/// Train and run the U-Net family for 2D and 3D medical image segmentation on any GPU.
+///
+/// Research software, not a medical device.
+#[derive(Debug, Parser)]
+#[command(
+    name = "voxseg",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+#[command(after_help = "Examples:
+  voxseg devices
+  voxseg evaluate OUT DATASET/labelsTs
+
+Each verb has its own: voxseg evaluate --help")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Flags that every verb takes.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// GPU to use: its number in `voxseg devices`, or a part of its name.
+    #[arg(long, global = true, env = "VOXSEG_ADAPTER", value_name = "NAME|INDEX")]
+    pub adapter: Option<String>,
+    /// Print one JSON document on stdout instead of text.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Keep the bounds checks that the driver adds to kernels (slower; for fault finding).
+    #[arg(long, global = true)]
+    pub checked: bool,
+    /// Force a kernel variant of an operator family, such as conv=naive (for fault finding).
+    #[arg(long, global = true, value_name = "FAMILY=VARIANT", value_parser = parse_variant)]
+    pub variant: Vec<(String, String)>,
+}
+
+fn parse_variant(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .map(|(f, v)| (f.to_owned(), v.to_owned()))
+        .ok_or_else(|| format!("expected FAMILY=VARIANT, found `{text}`"))
+}
+
+impl Common {
+    /// How to open the device.
+    pub fn gpu_options(&self) -> crate::gpu::GpuOptions {
+        crate::gpu::GpuOptions {
+            adapter: self.adapter.clone(),
+            checked: self.checked,
+            forced_variants: self.variant.iter().cloned().collect(),
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List the GPUs and what they can do.
+    Devices(devices::DevicesArgs),
+    /// Measure segmentations against the truth: Dice, IoU, HD95 and NSD.
+    Evaluate(EvaluateArgs),
+}
+
+/// Runs the command line; the exit code is 0, 2 where the user can mend what went wrong, 1 where it is ours.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A failed print of the help leaves nothing to report it to.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let output = Output::new(cli.common.json);
+    let result = match cli.verb {
+        Verb::Devices(args) => devices::run(&args, &cli.common, &output),
+        Verb::Evaluate(args) => evaluate::run(&args, &output),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output.error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

@@ -37,6 +37,8 @@ pub struct AdapterSummary {
 pub(super) fn instance() -> wgpu::Instance {
     wgpu::Instance::new(wgpu::InstanceDescriptor {
         backends: wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12,
+        // Line numbers in SPIR-V, which naga counts from the top for every instruction: seconds for an unrolled kernel.
+        flags: wgpu::InstanceFlags::from_build_config().difference(wgpu::InstanceFlags::DEBUG),
         ..wgpu::InstanceDescriptor::new_without_display_handle()
     })
 }

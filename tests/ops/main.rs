@@ -2,6 +2,7 @@
 
 mod border;
 mod conv;
+mod conv_weight_grad;
 mod elementwise;
 #[path = "../fixtures/loader.rs"]
 mod fixtures;

@@ -1,6 +1,6 @@
 //! Which kernels compute a convolution, as data.
 
-use super::{ConvAttributes, lanes};
+use super::{ConvAttributes, lanes, weight_grad_lanes};
 use crate::gpu::DeviceProfile;
 use crate::ops::{Cost, OpError};
 use crate::tensor::Shape;
@@ -19,8 +19,8 @@ pub enum Direction {
 /// A set of kernels for one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variant {
-    /// Register tiles with lanes = output channels, for a CPU with subgroups of 8. Forward and input gradient of the
-    /// usual windows, without groups or dilation.
+    /// Register tiles with lanes = output channels, for a CPU with subgroups of 8; the usual windows, without groups
+    /// or dilation.
     Lanes,
     /// One output per invocation; any window, any groups, any device.
     Naive,
@@ -41,6 +41,9 @@ impl Variant {
     /// Whether it can compute this direction of this convolution on this device.
     pub fn supports(self, direction: Direction, problem: &Problem, device: &DeviceProfile) -> bool {
         match self {
+            Self::Lanes if direction == Direction::WeightGrad => {
+                weight_grad_lanes::supports(problem, device)
+            }
             Self::Lanes => lanes::supports(direction, problem, device),
             Self::Naive => true,
         }

@@ -13,6 +13,7 @@ mod input_grad;
 mod lanes;
 mod naive;
 mod weight_grad;
+mod weight_grad_lanes;
 
 pub use attributes::ConvAttributes;
 pub use bias_grad::{BiasGrad, bias_grad};
@@ -34,5 +35,6 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
         (&lanes::KERNEL, lanes::specialisations()),
     ];
     list.extend(copies);
+    list.extend(weight_grad_lanes::kernels());
     list
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{ConvAttributes, Direction, Problem, Variant, choose, naive};
+use super::{ConvAttributes, Direction, Problem, Variant, choose, naive, weight_grad_lanes};
 use crate::ops::{Build, Cost, Lowering, OpError, Operator, ValueId, expect_shape, take};
 use crate::tensor::Shape;
 
@@ -36,7 +36,8 @@ impl Operator for ConvWeightGrad {
             y: dy.shape,
         };
         match choose(Direction::WeightGrad, &problem, to.device, OP)? {
-            Variant::Naive | Variant::Lanes => naive::weight_grad(to, &problem, &x, &dy, &dw),
+            Variant::Lanes => weight_grad_lanes::lower(to, &problem, &x, &dy, &dw),
+            Variant::Naive => naive::weight_grad(to, &problem, &x, &dy, &dw),
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 pub mod activation;
 pub mod border;
 pub mod conv;
+pub mod dropout;
 pub mod elementwise;
 mod error;
 pub mod layout;
@@ -12,7 +13,9 @@ pub mod norm;
 mod operator;
 pub mod optim;
 pub mod pool;
+pub mod reduce;
 pub mod resample;
+pub mod softmax;
 
 pub use error::{OpError, expect_shape, take};
 pub use operator::{
@@ -25,8 +28,10 @@ use crate::gpu::{Constants, Kernel};
 /// Every kernel of every family with the specialisations in use.
 pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
     [
+        activation::kernels(),
         border::kernels(),
         conv::kernels(),
+        dropout::kernels(),
         elementwise::kernels(),
         layout::kernels(),
         loss::kernels(),
@@ -34,7 +39,9 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
         norm::kernels(),
         optim::kernels(),
         pool::kernels(),
+        reduce::kernels(),
         resample::kernels(),
+        softmax::kernels(),
     ]
     .concat()
 }

@@ -3,12 +3,14 @@
 pub mod activation;
 pub mod border;
 pub mod conv;
+pub mod dropout;
 pub mod elementwise;
 pub mod loss;
 pub mod matmul;
 pub mod norm;
 pub mod pool;
 pub mod resample;
+pub mod softmax;
 mod tolerance;
 
 pub use tolerance::{Deviation, Tolerance};

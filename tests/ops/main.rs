@@ -1,8 +1,10 @@
 //! Operators against the f64 reference, on the device.
 
+mod activation;
 mod border;
 mod conv;
 mod conv_weight_grad;
+mod dropout;
 mod elementwise;
 #[path = "../fixtures/loader.rs"]
 mod fixtures;
@@ -15,3 +17,4 @@ mod norm;
 mod optim;
 mod pool;
 mod resample;
+mod softmax;

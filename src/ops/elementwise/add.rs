@@ -2,29 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::gpu::{Access, Kernel, ParamBlock};
-use crate::ops::{
-    Backward, Build, Cost, Lowering, OpError, Operator, ValueId, expect_shape, grid, take,
-};
-use crate::param_block;
+use super::binary::{self, Operation};
+use crate::ops::{Backward, Build, Cost, Lowering, OpError, Operator, ValueId, expect_shape, take};
 use crate::tensor::Shape;
-
-param_block!(Params {
-    a_offset: u32,
-    a_batch: u32,
-    b_offset: u32,
-    b_batch: u32,
-    y_offset: u32,
-    y_batch: u32,
-    per_sample: u32,
-});
-
-pub(super) static KERNEL: Kernel = Kernel {
-    name: "elementwise/add",
-    source: include_str!("../../../shaders/elementwise/add.wgsl"),
-    params: Params::FIELDS,
-    access: &[Access::Read, Access::Read, Access::Write],
-};
 
 /// y = a + b; a, b, y (N, C, D, H, W). Both gradients are dy.
 #[derive(Debug)]
@@ -53,19 +33,7 @@ impl Operator for Add {
     }
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
-        let (a, b, y) = (to.inputs[0], to.inputs[1], to.outputs[0]);
-        let params = Params {
-            a_offset: a.offset,
-            a_batch: a.batch_stride,
-            b_offset: b.offset,
-            b_batch: b.batch_stride,
-            y_offset: y.offset,
-            y_batch: y.batch_stride,
-            per_sample: y.shape.per_sample() as u32,
-        };
-        let [gx, gy, _] = grid(y.shape.per_sample().div_ceil(256));
-        let groups = [gx, gy, y.shape.n() as u32];
-        to.dispatch(&KERNEL, vec![], &params, &[&a, &b, &y], groups);
+        binary::lower(Operation::Add, to);
         Ok(())
     }
 

@@ -1,12 +1,22 @@
-//! Element by element: addition.
+//! Element by element: addition, multiplication, a factor for each channel.
 
 mod add;
+mod binary;
+mod multiply;
+mod scale_channels;
 
 pub use add::{Add, add};
+pub use multiply::{Multiply, multiply};
+pub use scale_channels::{ScaleChannels, scale_channels};
 
 use crate::gpu::{Constants, Kernel};
+use crate::ops::reduce::MAP_STEPS;
 
 /// The kernels of this family with the specialisations in use, for the checks that need no GPU.
 pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
-    vec![(&add::KERNEL, vec![vec![]])]
+    let scale = [1, 4].map(|w| vec![("Pack", w), ("STEPS", MAP_STEPS)]);
+    vec![
+        (&binary::KERNEL, binary::specialisations()),
+        (&scale_channels::KERNEL, scale.to_vec()),
+    ]
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::NormKind;
 use super::backward::NormBackward;
-use super::tiling::{MAP_STEPS, Tiling};
 use crate::gpu::{Access, Kernel, ParamBlock};
 use crate::ops::activation::Activation;
+use crate::ops::reduce::{MAP_STEPS, Tiling};
 use crate::ops::{
     Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape,
 };
@@ -158,7 +158,7 @@ impl Operator for NormApply {
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
         let (o, y) = (self.operands(to.inputs), to.outputs[0]);
-        let tiling = Tiling::new(&[&o.x, &y]);
+        let tiling = Tiling::channels(&[&o.x, &y]);
         let params = Params {
             x_offset: tiling.packs_of(o.x.offset),
             x_batch: tiling.packs_of(o.x.batch_stride),

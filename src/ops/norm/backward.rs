@@ -2,8 +2,9 @@
 
 use super::NormKind;
 use super::apply::{NormApply, Operands};
-use super::tiling::{MAP_STEPS, MERGE_PARAMS, Partials, SUM_STEPS, Tiling};
+
 use crate::gpu::{Access, Kernel, ParamBlock};
+use crate::ops::reduce::{MAP_STEPS, SUM_STEPS, Sums, Tiling};
 use crate::ops::{Cost, Lowering, OpError, Operand, Operator, expect_shape};
 use crate::param_block;
 use crate::tensor::Shape;
@@ -42,13 +43,6 @@ pub(super) static SUMS: Kernel = Kernel {
         Access::Read,
         Access::Write,
     ],
-};
-
-pub(super) static MERGE: Kernel = Kernel {
-    name: "norm/merge_sums",
-    source: include_str!("../../../shaders/norm/merge_sums.wgsl"),
-    params: MERGE_PARAMS,
-    access: &[Access::Read, Access::Write],
 };
 
 param_block!(CoefficientParams {
@@ -126,11 +120,11 @@ const OP: &str = "norm.backward";
 impl NormBackward {
     /// Sums dz, dz * xhat and with PReLU dy * z for each (n, c): scalars, planes of N * C.
     fn totals(&self, to: &mut Lowering<'_>, o: &Operands, dy: &Operand) -> Operand {
-        let tiling = Tiling::new(&[&o.x, dy]);
+        let tiling = Tiling::channels(&[&o.x, dy]);
         let rows = o.x.shape.n() * o.x.shape.c();
         let planes = 2 + usize::from(self.0.takes_slope());
         let slots = tiling.slots();
-        let partials = Partials::scratch(to, planes, rows, slots, tiling.width);
+        let partials = Sums::scratch(to, planes * rows, slots, tiling.width);
         let params = SumsParams {
             x_offset: tiling.packs_of(o.x.offset),
             x_batch: tiling.packs_of(o.x.batch_stride),
@@ -167,8 +161,7 @@ impl NormBackward {
         ];
         let groups = tiling.groups(SUM_STEPS);
         to.dispatch(&SUMS, constants, &params, &operands, groups);
-        let last = partials.merge(to, &MERGE, 1).as_scalars();
-        last.merge_once(to, &MERGE, 1).data
+        partials.total(to)
     }
 
     /// Two vec4 for each (n, c) that [`DX`] reads.
@@ -259,7 +252,7 @@ impl Operator for NormBackward {
         let totals = self.totals(to, &o, &dy);
         self.parameter_gradients(to, o.x.shape, &totals);
         let coefficients = self.coefficients(to, &o, &totals);
-        let tiling = Tiling::new(&[&o.x, &dy, &dx]);
+        let tiling = Tiling::channels(&[&o.x, &dy, &dx]);
         let params = DxParams {
             x_offset: tiling.packs_of(o.x.offset),
             x_batch: tiling.packs_of(o.x.batch_stride),

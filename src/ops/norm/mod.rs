@@ -9,7 +9,6 @@ mod build;
 mod kind;
 mod running;
 mod stats;
-mod tiling;
 
 pub use apply::NormApply;
 pub use backward::NormBackward;
@@ -22,6 +21,7 @@ pub use stats::NormStats;
 
 use crate::gpu::{Constants, Kernel};
 use crate::ops::activation::Activation;
+use crate::ops::reduce::{FAN, MAP_STEPS, SUM_STEPS};
 
 /// The kernels of this family with the specialisations in use, for the checks that need no GPU.
 pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
@@ -35,22 +35,19 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
             .collect()
     };
     let small: Vec<Constants> = kinds.iter().map(|&k| vec![("KIND", k)]).collect();
-    let merge: Vec<Constants> = [1, 4]
-        .map(|w| vec![("Pack", w), ("FAN", tiling::FAN)])
-        .to_vec();
+    let merge: Vec<Constants> = [1, 4].map(|w| vec![("Pack", w), ("FAN", FAN)]).to_vec();
     let stats: Vec<Constants> = [1, 4]
-        .map(|w| vec![("Pack", w), ("STEPS", tiling::SUM_STEPS)])
+        .map(|w| vec![("Pack", w), ("STEPS", SUM_STEPS)])
         .to_vec();
     vec![
         (&stats::KERNEL, stats),
-        (&stats::MERGE, merge.clone()),
+        (&stats::MERGE, merge),
         (&stats::FINISH, vec![vec![]]),
-        (&apply::KERNEL, of_kind(tiling::MAP_STEPS)),
-        (&backward::SUMS, of_kind(tiling::SUM_STEPS)),
-        (&backward::MERGE, merge),
+        (&apply::KERNEL, of_kind(MAP_STEPS)),
+        (&backward::SUMS, of_kind(SUM_STEPS)),
         (&backward::COEFFICIENTS, small.clone()),
         (&backward::PARAMETERS, small),
-        (&backward::DX, of_kind(tiling::MAP_STEPS)),
+        (&backward::DX, of_kind(MAP_STEPS)),
         (&running::UPDATE, vec![vec![]]),
         (&running::RSTD, vec![vec![]]),
     ]

@@ -1,9 +1,9 @@
 //! Mean and reciprocal standard deviation.
 
 use super::NormKind;
-use super::tiling::{MERGE_PARAMS, Partials, SUM_STEPS, Tiling};
 use crate::gpu::{Access, Kernel, ParamBlock};
-use crate::ops::{Cost, Lowering, OpError, Operator, take};
+use crate::ops::reduce::{FAN, LAST, SUM_STEPS, Tiling};
+use crate::ops::{Cost, Lowering, OpError, Operand, Operator, grid, take};
 use crate::param_block;
 use crate::tensor::Shape;
 
@@ -29,10 +29,16 @@ pub(super) static KERNEL: Kernel = Kernel {
     access: &[Access::Read, Access::Read, Access::Write],
 };
 
+param_block!(MergeParams {
+    rows: u32,
+    members: u32,
+    results: u32,
+});
+
 pub(super) static MERGE: Kernel = Kernel {
     name: "norm/merge_moments",
     source: include_str!("../../../shaders/norm/merge_moments.wgsl"),
-    params: MERGE_PARAMS,
+    params: MergeParams::FIELDS,
     access: &[Access::Read, Access::Write],
 };
 
@@ -56,6 +62,49 @@ pub(super) static FINISH: Kernel = Kernel {
     params: FinishParams::FIELDS,
     access: &[Access::Read, Access::Read, Access::Write, Access::Write],
 };
+
+/// Partial moments: three planes (count, mean, sum of squared deviations) of `rows * members` packs.
+struct Moments {
+    data: Operand,
+    rows: usize,
+    members: usize,
+    width: u32,
+}
+
+impl Moments {
+    fn scratch(to: &mut Lowering<'_>, rows: usize, members: usize, width: u32) -> Self {
+        Self {
+            data: to.scratch(Shape::vector(3 * rows * members * width as usize)),
+            rows,
+            members,
+            width,
+        }
+    }
+
+    /// Merges until a row has few enough members for one invocation to take them as scalars.
+    fn merge(mut self, to: &mut Lowering<'_>) -> Self {
+        while self.members > LAST {
+            let results = self.members.div_ceil(FAN as usize);
+            let merged = Self::scratch(to, self.rows, results, self.width);
+            let params = MergeParams {
+                rows: self.rows as u32,
+                members: self.members as u32,
+                results: results as u32,
+            };
+            let constants = vec![("Pack", self.width), ("FAN", FAN)];
+            let groups = grid((self.rows * results).div_ceil(64));
+            to.dispatch(
+                &MERGE,
+                constants,
+                &params,
+                &[&self.data, &merged.data],
+                groups,
+            );
+            self = merged;
+        }
+        self
+    }
+}
 
 /// x (N, C, D, H, W) to mean and rstd = 1 / sqrt(variance + eps), both of [`NormKind::stats_shape`]; the variance is the
 /// biased one. Has no backward rule: the gradient of [`super::NormApply`] holds the paths through both.
@@ -94,10 +143,10 @@ impl Operator for NormStats {
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
         let (x, mean, rstd) = (to.inputs[0], to.outputs[0], to.outputs[1]);
-        let (tiling, channels) = (Tiling::new(&[&x]), x.shape.c());
+        let (tiling, channels) = (Tiling::channels(&[&x]), x.shape.c());
         let (rows, slots) = (mean.shape.len(), tiling.slots());
         let members = slots * self.kind.members(x.shape);
-        let partials = Partials::scratch(to, 3, rows, members, tiling.width);
+        let partials = Moments::scratch(to, rows, members, tiling.width);
         let (partial_n, partial_c, shift_batch) = match self.kind {
             NormKind::Batch => (slots, members, 0),
             NormKind::Instance | NormKind::Group { .. } => {
@@ -129,10 +178,10 @@ impl Operator for NormStats {
             &[&x, &x, &partials.data],
             groups,
         );
-        let last = partials.merge(to, &MERGE, 3).as_scalars();
+        let last = partials.merge(to);
         let params = FinishParams {
             rows: rows as u32,
-            members: last.members as u32,
+            members: last.members as u32 * last.width,
             channels: mean.shape.c() as u32,
             shift_offset: x.offset,
             shift_batch,

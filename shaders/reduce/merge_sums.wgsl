@@ -1,7 +1,8 @@
 // Sums the members of each row, FAN at a time: result q of a row adds members q, q + results, q + 2 results, ... in that
 // order, so that neighbours read neighbours.
 //
-// Index map: one invocation = one result. Components of a pack stay sums of their own; the last run takes them as
+// Index map: one invocation = one result; result i = row * results + q lies at
+// offset + i / inner * outer_stride + i % inner, in packs. Components of a pack stay sums of their own; the last run takes them as
 // scalars. Deterministic: fixed order.
 
 alias Pack = f32;
@@ -11,6 +12,9 @@ struct Params {
     rows: u32,
     members: u32,
     results: u32,
+    offset: u32,
+    inner: u32,
+    outer_stride: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -37,5 +41,5 @@ fn main(
         }
         total += source[row * params.members + member];
     }
-    merged[i] = total;
+    merged[params.offset + i / params.inner * params.outer_stride + i % params.inner] = total;
 }

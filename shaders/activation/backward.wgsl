@@ -1,0 +1,86 @@
+// dx = dy * act'(x), element by element.
+//
+// Index map and operands as in activation/forward. act'(x) is computed from x; at a corner it is the side that PyTorch
+// takes. The gradient of PReLU's slopes is a sum of its own, reduce/products. Written `=`.
+// Accuracy: a few roundings, the sigmoid that of exp. Deterministic: each output has one writer.
+
+alias Pack = f32;
+const KIND: u32 = 1;
+const STEPS: u32 = 8;
+const RELU: u32 = 1;
+const LEAKY_RELU: u32 = 2;
+const RELU6: u32 = 3;
+const HARD_SWISH: u32 = 4;
+const PRELU: u32 = 5;
+const HARD_SIGMOID: u32 = 6;
+const SIGMOID: u32 = 7;
+
+struct Params {
+    x_offset: u32,
+    x_batch: u32,
+    dy_offset: u32,
+    dy_batch: u32,
+    dx_offset: u32,
+    dx_batch: u32,
+    packs: u32,
+    channels: u32,
+    slope_offset: u32,
+    slope: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<Pack>;
+@group(0) @binding(2) var<storage, read> slopes: array<f32>;
+@group(0) @binding(3) var<storage, read> dy: array<Pack>;
+@group(0) @binding(4) var<storage, read_write> dx: array<Pack>;
+
+// exp of a negative number only: no overflow.
+fn sigmoid(z: Pack) -> Pack {
+    let e = exp(-abs(z));
+    return select(e, Pack(1.0), z >= Pack(0.0)) / (Pack(1.0) + e);
+}
+
+// d activate / dz; at a corner the side that PyTorch takes.
+fn activate_gradient(z: Pack, slope: Pack) -> Pack {
+    let zero = Pack(0.0);
+    let one = Pack(1.0);
+    switch KIND {
+        case RELU: { return select(one, zero, z <= zero); }
+        case LEAKY_RELU, PRELU: { return select(one, slope, z <= zero); }
+        case RELU6: { return select(select(one, zero, z <= zero), zero, z >= Pack(6.0)); }
+        case HARD_SWISH: {
+            let inner = z * Pack(1.0 / 3.0) + Pack(0.5);
+            return select(select(inner, zero, z <= Pack(-3.0)), one, z >= Pack(3.0));
+        }
+        case HARD_SIGMOID: {
+            return select(select(Pack(1.0 / 6.0), zero, z <= Pack(-3.0)), zero, z >= Pack(3.0));
+        }
+        case SIGMOID: { return sigmoid(z) * sigmoid(-z); }
+        default: { return one; }
+    }
+}
+
+@compute @workgroup_size(256)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let n = group.z / params.channels;
+    let c = group.z % params.channels;
+    let first = (group.y * groups.x + group.x) * 256u * STEPS + lane;
+    let from_x = params.x_offset + n * params.x_batch + c * params.packs;
+    let from_dy = params.dy_offset + n * params.dy_batch + c * params.packs;
+    let to_dx = params.dx_offset + n * params.dx_batch + c * params.packs;
+    var slope = Pack(params.slope);
+    if KIND == PRELU {
+        slope = Pack(slopes[params.slope_offset + c]);
+    }
+    for (var s = 0u; s < STEPS; s++) {
+        let i = first + s * 256u;
+        if i >= params.packs {
+            break;
+        }
+        dx[to_dx + i] = dy[from_dy + i] * activate_gradient(x[from_x + i], slope);
+    }
+}

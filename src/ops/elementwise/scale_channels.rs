@@ -1,0 +1,104 @@
+//! A factor for each channel: squeeze and excitation, channel attention.
+
+use std::sync::Arc;
+
+use crate::gpu::{Access, Kernel, ParamBlock};
+use crate::ops::reduce::{ChannelProducts, MAP_STEPS, Tiling};
+use crate::ops::{Backward, Build, Cost, Lowering, OpError, Operator, ValueId, expect_shape, take};
+use crate::param_block;
+use crate::tensor::Shape;
+
+param_block!(Params {
+    x_offset: u32,
+    x_batch: u32,
+    scale_offset: u32,
+    scale_batch: u32,
+    y_offset: u32,
+    y_batch: u32,
+    packs: u32,
+    channels: u32,
+});
+
+pub(super) static KERNEL: Kernel = Kernel {
+    name: "elementwise/scale_channels",
+    source: include_str!("../../../shaders/elementwise/scale_channels.wgsl"),
+    params: Params::FIELDS,
+    access: &[Access::Read, Access::Read, Access::Write],
+};
+
+/// y[n, c] = scale[n, c] * x[n, c]; x, y (N, C, D, H, W), scale (N, C, 1, 1, 1).
+#[derive(Debug)]
+pub struct ScaleChannels;
+
+const OP: &str = "elementwise.scale_channels";
+
+impl Operator for ScaleChannels {
+    fn name(&self) -> &'static str {
+        OP
+    }
+
+    fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>, OpError> {
+        let [x, scale] = take(OP, inputs)?;
+        expect_shape(OP, "the scale", x.with_spatial([1, 1, 1]), scale)?;
+        Ok(vec![x])
+    }
+
+    fn backward(
+        &self,
+        graph: &mut dyn Build,
+        io: &Backward<'_>,
+    ) -> Result<Vec<Option<ValueId>>, OpError> {
+        let (dy, [x, scale]) = (io.grad(OP)?, [io.inputs[0], io.inputs[1]]);
+        let mut grads = vec![None, None];
+        if io.needs[0] {
+            grads[0] = Some(scale_channels(graph, dy, scale)?);
+        }
+        if io.needs[1] {
+            let op = ChannelProducts {
+                negative_part: false,
+                over_batch: false,
+            };
+            grads[1] = Some(graph.add(Arc::new(op), &[dy, x])?[0]);
+        }
+        Ok(grads)
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        let (x, scale, y) = (to.inputs[0], to.inputs[1], to.outputs[0]);
+        let tiling = Tiling::channels(&[&x, &y]);
+        let params = Params {
+            x_offset: tiling.packs_of(x.offset),
+            x_batch: tiling.packs_of(x.batch_stride),
+            scale_offset: scale.offset,
+            scale_batch: scale.batch_stride,
+            y_offset: tiling.packs_of(y.offset),
+            y_batch: tiling.packs_of(y.batch_stride),
+            packs: tiling.packs as u32,
+            channels: x.shape.c() as u32,
+        };
+        let constants = vec![("Pack", tiling.width), ("STEPS", MAP_STEPS)];
+        let groups = tiling.groups(MAP_STEPS);
+        to.dispatch(&KERNEL, constants, &params, &[&x, &scale, &y], groups);
+        Ok(())
+    }
+
+    fn cost(&self, inputs: &[Shape], _outputs: &[Shape]) -> Cost {
+        let elements = inputs[0].len() as f64;
+        Cost {
+            flops: elements,
+            bytes: 8.0 * elements,
+        }
+    }
+}
+
+/// Appends y[n, c] = scale[n, c] * x[n, c]; x (N, C, D, H, W), scale (N, C, 1, 1, 1).
+///
+/// # Errors
+/// [`OpError::Shape`] where the scale does not fit.
+pub fn scale_channels(
+    graph: &mut dyn Build,
+    x: ValueId,
+    scale: ValueId,
+) -> Result<ValueId, OpError> {
+    Ok(graph.add(Arc::new(ScaleChannels), &[x, scale])?[0])
+}

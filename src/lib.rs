@@ -4,6 +4,7 @@ pub mod dataset;
 pub mod fsio;
 pub mod gpu;
 pub mod graph;
+pub mod losses;
 pub mod metrics;
 pub mod ops;
 pub mod optim;

@@ -1,0 +1,116 @@
+//! The choice of a loss, as it stands in a configuration file.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ops::loss::{Activation, LossAttributes, Normalise, PixelLoss, RegionLoss};
+
+/// `pixel_weight * pixel + region_weight * region`; a part that is left out does not count.
+///
+/// ```
+/// let text = "batch_dice = true\n[pixel]\nkind = \"focal\"\ngamma = 2.0\n[region]\nkind = \"soft_dice\"\nsmooth = 1e-5";
+/// let config: voxseg::losses::LossConfig = toml::from_str(text).unwrap();
+/// assert!(config.batch_dice && !config.background);
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LossConfig {
+    /// Weight of the pixel loss.
+    #[serde(default = "one")]
+    pub pixel_weight: f32,
+    /// Weight of the region loss.
+    #[serde(default = "one")]
+    pub region_weight: f32,
+    /// Whether overlap is measured over the batch rather than in each sample.
+    #[serde(default)]
+    pub batch_dice: bool,
+    /// Whether class 0 counts in the region loss; regions always count all.
+    #[serde(default)]
+    pub background: bool,
+    /// What the pixel loss is divided by.
+    #[serde(default = "by_weights")]
+    pub normalise: Normalise,
+    /// A weight for each class (the alpha of the focal loss); labels only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_weights: Option<Vec<f32>>,
+    /// Mean over voxels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pixel: Option<PixelLoss>,
+    /// Overlap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<RegionLoss>,
+}
+
+fn one() -> f32 {
+    1.0
+}
+
+fn by_weights() -> Normalise {
+    Normalise::Weights
+}
+
+impl Default for LossConfig {
+    /// nnU-Net's: cross-entropy + soft Dice without background, smooth 1e-5.
+    fn default() -> Self {
+        let attributes = LossAttributes::dice_ce();
+        Self {
+            pixel_weight: attributes.pixel_weight,
+            region_weight: attributes.region_weight,
+            batch_dice: attributes.batch_dice,
+            background: attributes.background,
+            normalise: attributes.normalise,
+            class_weights: None,
+            pixel: attributes.pixel,
+            region: attributes.region,
+        }
+    }
+}
+
+impl LossConfig {
+    /// The operator's attributes.
+    pub(super) fn attributes(
+        &self,
+        activation: Activation,
+        ignore_label: Option<u32>,
+        [class_weighted, voxel_weighted]: [bool; 2],
+    ) -> LossAttributes {
+        LossAttributes {
+            activation,
+            pixel: self.pixel,
+            region: self.region,
+            pixel_weight: self.pixel_weight,
+            region_weight: self.region_weight,
+            batch_dice: self.batch_dice,
+            background: self.background || activation == Activation::Sigmoid,
+            ignore_label,
+            class_weighted,
+            voxel_weighted,
+            normalise: self.normalise,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configurations_survive_toml() {
+        let focal = LossConfig {
+            pixel: Some(PixelLoss::Focal { gamma: 1.5 }),
+            region: None,
+            class_weights: Some(vec![0.25, 0.75]),
+            normalise: Normalise::Voxels,
+            ..LossConfig::default()
+        };
+        for config in [LossConfig::default(), focal] {
+            let text = toml::to_string(&config).unwrap();
+            assert_eq!(toml::from_str::<LossConfig>(&text).unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn a_misspelt_key_is_refused() {
+        let error = toml::from_str::<LossConfig>("batch_dise = true").unwrap_err();
+        assert!(error.to_string().contains("batch_dise"));
+    }
+}

@@ -1,0 +1,9 @@
+//! Losses as users choose them, with deep supervision.
+
+mod config;
+mod supervised;
+mod supervision;
+
+pub use config::LossConfig;
+pub use supervised::{Losses, Truth, supervised_loss};
+pub use supervision::{Supervision, SupervisionError};

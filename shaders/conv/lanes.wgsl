@@ -10,11 +10,11 @@
 //
 // One source serves every window: forward, and (with weights packed that way) the input gradient, which is a forward
 // convolution with stride 1 for each parity class of dx; `classes` of them run in one dispatch and are stored side by
-// side. A window deeper than KERNEL_D is walked in `outer` steps of one plane. A 1x1x1 window with stride 1 takes
-// CHANNELS input channels a step and sees a sample as one row of voxels.
+// side. A step is one plane of the window of one input channel; a window of one tap takes CHANNELS input channels
+// a step, and with stride 1 sees a sample as one row of voxels.
 //
-// Index map: one workgroup = one subgroup = one tile of 8 * BLOCKS channels; (x, y) of the grid count the tiles, z the
-// blocks of channels of all classes. x is a copy padded with zeros so that no load needs a guard (see pad.wgsl), or the
+// Index map: one workgroup = one subgroup = one tile of 8 * BLOCKS channels; (x, y) of the grid count tiles times blocks of
+// channels of all classes, the blocks of one tile after each other while its input is in the cache. x is a copy padded with zeros so that no load needs a guard (see pad.wgsl), or the
 // tensor itself where no padding is needed; its extents, and those of y, are in vec4 along the rows.
 // Saves nothing. Written `=`.
 // Accuracy: one f32 sum per output, in the order channel, plane, tap, with fma. Deterministic: each output has one writer.
@@ -39,11 +39,13 @@ struct Params {
     has_bias: u32,
     channels_out: u32,
     channel_steps: u32,
-    outer: u32,
+    planes: u32,
+    stride_d: u32,
     tiles_h: u32,
     tiles_w: u32,
     tiles: u32,
     blocks_out: u32,
+    blocks: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -52,10 +54,8 @@ struct Params {
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
 
-const KERNEL_D: u32 = 3u;
 const KERNEL_H: u32 = 3u;
 const KERNEL_W: u32 = 3u;
-const STRIDE_D: u32 = 1u;
 const STRIDE_H: u32 = 1u;
 const STRIDE_W: u32 = 1u;
 const TILE_D: u32 = 4u;
@@ -65,13 +65,12 @@ const CHANNELS: u32 = 1u;
 const BLOCKS: u32 = 2u;
 
 const LANES: u32 = 8u;
-const IN_D: u32 = (TILE_D - 1u) * STRIDE_D + KERNEL_D;
 const IN_H: u32 = (TILE_H - 1u) * STRIDE_H + KERNEL_H;
 const IN_W: u32 = (TILE_W - 1u) * STRIDE_W + KERNEL_W;
 const ROW: u32 = (IN_W + 3u) / 4u;
-const ENTRIES: u32 = CHANNELS * IN_D * IN_H * ROW;
+const ENTRIES: u32 = CHANNELS * TILE_D * IN_H * ROW;
 const LOADS: u32 = (ENTRIES + LANES - 1u) / LANES;
-const TAPS: u32 = CHANNELS * KERNEL_D * KERNEL_H * KERNEL_W;
+const TAPS: u32 = CHANNELS * KERNEL_H * KERNEL_W;
 const QUADS: u32 = (TAPS + 3u) / 4u;
 const WEIGHTS: u32 = QUADS * BLOCKS;
 const TILE_V: u32 = TILE_W / 4u;
@@ -94,8 +93,7 @@ fn add_taps(z: u32, y: u32, v: u32) {
     let first = ((z * TILE_H + y) * TILE_V + v) * BLOCKS;
     // unroll
     for (var tap: u32 = 0u; tap < TAPS; tap++) {
-        let channel = tap / (KERNEL_D * KERNEL_H * KERNEL_W);
-        let plane = channel * IN_D + z * STRIDE_D + tap / (KERNEL_H * KERNEL_W) % KERNEL_D;
+        let plane = tap / (KERNEL_H * KERNEL_W) * TILE_D + z;
         let row = plane * IN_H + y * STRIDE_H + tap / KERNEL_W % KERNEL_H;
         let column = 4u * v * STRIDE_W + tap % KERNEL_W;
         let values = vec4(
@@ -117,8 +115,8 @@ fn place(i: u32, lane: u32, origin: vec3<u32>) -> u32 {
     let row = entry / ROW;
     let plane = row / IN_H;
     return params.x_offset
-        + plane / IN_D * params.x_channel
-        + (origin.z * STRIDE_D + plane % IN_D) * params.x_plane
+        + plane / TILE_D * params.x_channel
+        + (origin.z + plane % TILE_D) * params.stride_d * params.x_plane
         + (origin.y * STRIDE_H + row % IN_H) * params.x_row
         + min(origin.x / 4u * STRIDE_W + entry % ROW, params.x_row - 1u);
 }
@@ -129,7 +127,9 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
-    let index = group.y * groups.x + group.x;
+    let flat = group.y * groups.x + group.x;
+    let block = flat % params.blocks;
+    let index = flat / params.blocks;
     if index >= params.tiles {
         return;
     }
@@ -147,10 +147,10 @@ fn main(
     for (var i: u32 = 0u; i < SUMS; i++) {
         sums[i] = vec4(0.0);
     }
-    var weight = group.z * params.channel_steps * params.outer * WEIGHTS * LANES + lane;
+    var weight = block * params.channel_steps * params.planes * WEIGHTS * LANES + lane;
     for (var c = 0u; c < params.channel_steps; c++) {
-        for (var o = 0u; o < params.outer; o++) {
-            let step = c * CHANNELS * params.x_channel + o * params.x_plane;
+        for (var plane = 0u; plane < params.planes; plane++) {
+            let step = c * CHANNELS * params.x_channel + plane * params.x_plane;
             // unroll
             for (var i: u32 = 0u; i < LOADS; i++) {
                 tile[i] = x[places[i] + step];
@@ -172,10 +172,10 @@ fn main(
             }
         }
     }
-    let parity = group.z / params.blocks_out;
+    let parity = block / params.blocks_out;
     // unroll
     for (var b: u32 = 0u; b < BLOCKS; b++) {
-        let channel = (group.z % params.blocks_out * BLOCKS + b) * LANES + lane;
+        let channel = (block % params.blocks_out * BLOCKS + b) * LANES + lane;
         let is_channel = channel < params.channels_out;
         var shift = 0.0;
         if is_channel && params.has_bias != 0u {

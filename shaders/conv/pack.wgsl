@@ -1,12 +1,12 @@
 // The weights in the order in which lanes.wgsl loads them: [class][block][step][quad][b][lane] of vec4, where output
-// channel = (block * BLOCKS + b) * 8 + lane, step = (channels of the input, CHANNELS at a time; outer planes), and the
-// four taps of a quad follow each other in (channel of the step, plane, row, column). Zeros where there is no weight.
+// channel = (block * BLOCKS + b) * 8 + lane, step = (channels of the input, CHANNELS at a time; planes of the window), and the
+// four taps of a quad follow each other in (channel of the step, row, column). Zeros where there is no weight.
 //
 // Tap j along an axis is tap first + class * class_step + step * j of w: forward j itself (0, 0, 1); for the input
 // gradient of parity class r with stride s it is padding + r + s * pad - s * j (see lanes.rs), where also the roles of the
 // weight's first two axes are exchanged (the channel strides say so).
 //
-// Index map: one invocation = one vec4; 64 consecutive ones a workgroup, (x, y) of the grid count the blocks. Exact.
+// Index map: one workgroup = one step (x) of one block (y), one invocation = every 64th vec4 of it. Exact.
 
 struct Params {
     w_offset: u32,
@@ -14,13 +14,11 @@ struct Params {
     in_stride: u32,
     channels_out: u32,
     channels_in: u32,
-    total: u32,
     blocks: u32,
     blocks_out: u32,
     channels: u32,
     channel_steps: u32,
-    outer: u32,
-    taps_d: u32,
+    planes: u32,
     taps_h: u32,
     taps_w: u32,
     kernel_d: u32,
@@ -56,41 +54,40 @@ fn weight(o: u32, c: u32, tap: vec3<u32>, parity: vec3<u32>) -> f32 {
 }
 
 @compute @workgroup_size(64)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = (group.y * groups.x + group.x) * 64u + lane;
-    if i >= params.total {
-        return;
-    }
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let step = group.x;
+    let block = group.y;
     let plane_taps = params.taps_h * params.taps_w;
-    let taps = params.channels * params.taps_d * plane_taps;
-    let quads = (taps + 3u) / 4u;
-    let b = i / 8u % params.blocks;
-    let quad = i / (8u * params.blocks) % quads;
-    let step = i / (8u * params.blocks * quads);
-    let block = step / (params.outer * params.channel_steps);
-    let o = (block % params.blocks_out * params.blocks + b) * 8u + i % 8u;
+    let taps = params.channels * plane_taps;
+    let count = (taps + 3u) / 4u * params.blocks * 8u;
     let parity_index = block / params.blocks_out;
     let parity = vec3(
         parity_index / (params.classes_h * params.classes_w),
         parity_index / params.classes_w % params.classes_h,
         parity_index % params.classes_w,
     );
-    var value = vec4(0.0);
-    for (var k = 0u; k < 4u; k++) {
-        let tap = quad * 4u + k;
-        if tap < taps {
-            let c = step / params.outer % params.channel_steps * params.channels + tap / (params.taps_d * plane_taps);
-            let place = vec3(
-                step % params.outer + tap / plane_taps % params.taps_d,
-                tap / params.taps_w % params.taps_h,
-                tap % params.taps_w,
-            );
+    let first = (block * params.channel_steps * params.planes + step) * count;
+    for (var i = lane; i < count; i += 64u) {
+        let b = i / 8u % params.blocks;
+        let o = (block % params.blocks_out * params.blocks + b) * 8u + i % 8u;
+        var tap = i / 8u / params.blocks * 4u;
+        var c = step / params.planes * params.channels + tap / plane_taps;
+        var place = vec3(step % params.planes, tap % plane_taps / params.taps_w, tap % params.taps_w);
+        var value = vec4(0.0);
+        for (var k = 0u; k < 4u && tap < taps; k++) {
             value[k] = weight(o, c, place, parity);
+            // The next tap by carrying: divisions cost more than all the rest here.
+            tap++;
+            place.z++;
+            if place.z == params.taps_w {
+                place.z = 0u;
+                place.y++;
+            }
+            if place.y == params.taps_h {
+                place.y = 0u;
+                c++;
+            }
         }
+        packed_weights[first + i] = value;
     }
-    packed_weights[i] = value;
 }

@@ -1,7 +1,8 @@
 // y[c, p] = x[c, p - padding], zeros outside x and in channels that x has not: one sample, with rows of whole vec4.
 //
 // The copy that lanes.wgsl reads, so that its loads are aligned and need no guards; 4-12 % of a 3x3x3 convolution.
-// Index map: one invocation = one vec4 of y; 64 consecutive ones a workgroup, (x, y) of the grid count the blocks. Exact.
+// Index map: one invocation = one vec4 of y; x of the grid counts blocks of 64 in a plane, y planes, z channels.
+// Exact.
 
 struct Params {
     x_offset: u32,
@@ -9,7 +10,6 @@ struct Params {
     x_d: u32,
     x_h: u32,
     x_w: u32,
-    y_c: u32,
     y_d: u32,
     y_h: u32,
     y_row: u32,
@@ -25,20 +25,18 @@ struct Params {
 @compute @workgroup_size(64)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 64u + lane;
+    let i = group.x * 64u + lane;
     let row = i / params.y_row;
-    let plane = row / params.y_h;
-    let c = plane / params.y_d;
-    if c >= params.y_c {
+    if row >= params.y_h {
         return;
     }
+    let c = group.z;
     // Before the near border these wrap round to huge numbers, which fail the same comparison as those beyond the far one.
-    let iz = plane % params.y_d - params.padding_d;
-    let iy = row % params.y_h - params.padding_h;
-    let ix = i % params.y_row * 4u - params.padding_w;
+    let iz = group.y - params.padding_d;
+    let iy = row - params.padding_h;
+    let ix = (i - row * params.y_row) * 4u - params.padding_w;
     var value = vec4(0.0);
     if c < params.x_c && iz < params.x_d && iy < params.x_h {
         let first = params.x_offset + ((c * params.x_d + iz) * params.x_h + iy) * params.x_w;
@@ -48,5 +46,5 @@ fn main(
             }
         }
     }
-    y[i] = value;
+    y[(c * params.y_d + group.y) * params.y_h * params.y_row + i] = value;
 }

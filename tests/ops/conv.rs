@@ -41,6 +41,14 @@ fn examples() -> Vec<(ConvAttributes, [usize; 2], [usize; 3])> {
             [3, 9],
             [6, 5, 8],
         ),
+        // Planes so small that cubes cover them better than flat tiles; samples read as one row, in place.
+        (k([3, 3, 3]), [8, 17], [4, 3, 4]),
+        (k([1, 1, 1]), [8, 19], [2, 6, 6]),
+        (
+            ConvAttributes::new([2, 2, 2]).with_stride([2, 2, 2]),
+            [5, 8],
+            [4, 6, 8],
+        ),
         (k([5, 5, 5]), [2, 3], [5, 6, 7]),
         (
             k([3, 3, 3])

@@ -29,11 +29,13 @@ param_block!(Params {
     has_bias: u32,
     channels_out: u32,
     channel_steps: u32,
-    outer: u32,
+    planes: u32,
+    stride_d: u32,
     tiles_h: u32,
     tiles_w: u32,
     tiles: u32,
     blocks_out: u32,
+    blocks: u32,
 });
 
 pub(super) static KERNEL: Kernel = Kernel {
@@ -46,51 +48,32 @@ pub(super) static KERNEL: Kernel = Kernel {
 /// Lanes of a subgroup, each an output channel.
 const LANES: usize = 8;
 
-/// Windows (taps, stride) that have a specialisation: what the U-Net family uses, forward and backward.
-const WINDOWS: [([usize; 3], [usize; 3]); 15] = [
-    ([3, 3, 3], [1, 1, 1]),
-    ([3, 3, 3], [2, 2, 2]),
-    ([3, 3, 3], [1, 2, 2]),
-    ([2, 2, 2], [1, 1, 1]),
-    ([3, 2, 2], [1, 1, 1]),
-    ([2, 2, 2], [2, 2, 2]),
-    ([5, 5, 5], [1, 1, 1]),
-    ([1, 1, 1], [1, 1, 1]),
-    ([1, 1, 1], [2, 2, 2]),
-    ([1, 1, 1], [1, 2, 2]),
-    ([1, 3, 3], [1, 1, 1]),
-    ([1, 3, 3], [1, 2, 2]),
-    ([1, 2, 2], [1, 1, 1]),
-    ([1, 2, 2], [1, 2, 2]),
-    ([1, 5, 5], [1, 1, 1]),
+/// Windows in the plane (taps, stride; H, W) that have a specialisation: what the U-Net family uses, forward and
+/// backward. Along D a window may be anything, as it is walked plane by plane.
+const WINDOWS: [([usize; 2], [usize; 2]); 6] = [
+    ([3, 3], [1, 1]),
+    ([3, 3], [2, 2]),
+    ([2, 2], [1, 1]),
+    ([2, 2], [2, 2]),
+    ([5, 5], [1, 1]),
+    ([1, 1], [2, 2]),
 ];
 
-/// How a window is cut into register tiles.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Tiling {
-    /// Voxels of the target along D, H, W.
-    tile: [usize; 3],
-    /// Channels of the source in one step.
-    channels: usize,
-    /// Planes of the window in one step, and steps.
-    depth: usize,
-    outer: usize,
-}
+/// Register tiles (D, H, W) of a window: flat ones for large planes, cubes where a flat one would overhang.
+const FLAT: [usize; 3] = [1, 8, 8];
+const CUBE: [usize; 3] = [4, 4, 4];
 
-impl Tiling {
-    fn of(taps: [usize; 3], stride: [usize; 3]) -> Self {
-        let (tile, channels) = match (taps, stride) {
-            ([1, 1, 1], [1, 1, 1]) => ([1, 1, 64], 4),
-            ([1, ..], _) => ([1, 8, 8], 1),
-            _ => ([4, 4, 4], 1),
-        };
-        let depth = if taps[0] > 3 { 1 } else { taps[0] };
-        Self {
-            tile,
-            channels,
-            depth,
-            outer: taps[0] / depth,
-        }
+/// The tile of a pointwise convolution, which sees a sample as one row, and the source's channels that it takes a step.
+const POINTWISE: ([usize; 3], usize) = ([1, 1, 64], 4);
+
+/// The tile that covers `size` with the fewer voxels.
+fn tile_for(size: [usize; 3]) -> [usize; 3] {
+    let covered =
+        |tile: [usize; 3]| -> usize { (0..3).map(|i| size[i].next_multiple_of(tile[i])).product() };
+    if covered(CUBE) < covered(FLAT) {
+        CUBE
+    } else {
+        FLAT
     }
 }
 
@@ -109,7 +92,9 @@ struct Plan {
     /// Tap of w for tap j of class r: first + r + step * j.
     first: [i32; 3],
     step: [i32; 3],
-    tiling: Tiling,
+    tile: [usize; 3],
+    /// Channels of the source in one step.
+    channels: usize,
 }
 
 impl Plan {
@@ -130,15 +115,24 @@ impl Plan {
             channels_out: problem.y.c(),
             first: [0; 3],
             step: [1; 3],
-            tiling: Tiling::of(a.kernel, a.stride),
+            tile: FLAT,
+            channels: 1,
         };
         match direction {
             Direction::Forward => {}
             Direction::InputGrad => plan.transpose(problem)?,
             Direction::WeightGrad => return None,
         }
-        plan.tiling = Tiling::of(plan.taps, plan.stride);
-        WINDOWS.contains(&(plan.taps, plan.stride)).then_some(plan)
+        if !copies::STRIDES.contains(&plan.classes) {
+            return None;
+        }
+        if plan.is_pointwise() {
+            (plan.tile, plan.channels) = POINTWISE;
+            return Some(plan);
+        }
+        plan.tile = tile_for(plan.size);
+        let ([_, kh, kw], [_, sh, sw]) = (plan.taps, plan.stride);
+        WINDOWS.contains(&([kh, kw], [sh, sw])).then_some(plan)
     }
 
     fn transpose(&mut self, problem: &Problem) -> Option<()> {
@@ -178,21 +172,21 @@ impl Plan {
     }
 
     fn channel_steps(&self) -> usize {
-        self.source.c().div_ceil(self.tiling.channels)
+        self.source.c().div_ceil(self.channels)
     }
 
     fn tiles(&self) -> [usize; 3] {
-        [0, 1, 2].map(|i| self.size[i].div_ceil(self.tiling.tile[i]))
+        [0, 1, 2].map(|i| self.size[i].div_ceil(self.tile[i]))
     }
 
     /// The padded copy of one sample of the source, rows of whole vec4.
     fn padded(&self) -> Shape {
-        let channels = self.channel_steps() * self.tiling.channels;
+        let channels = self.channel_steps() * self.channels;
         if self.is_pointwise() {
             let [d, h, w] = self.size;
             return Shape::new(1, channels, d, h, w.next_multiple_of(4));
         }
-        let (tiles, tile) = (self.tiles(), self.tiling.tile);
+        let (tiles, tile) = (self.tiles(), self.tile);
         let extent = |i: usize| (tiles[i] * tile[i] - 1) * self.stride[i] + self.taps[i];
         let last = (tiles[2] - 1) * tile[2] * self.stride[2];
         let row = (tile[2] - 1) * self.stride[2] + self.taps[2];
@@ -218,29 +212,33 @@ impl Plan {
     }
 
     fn packed_len(&self) -> usize {
-        let taps = self.tiling.channels * self.tiling.depth * self.taps[1] * self.taps[2];
+        let taps = self.channels * self.taps[1] * self.taps[2];
         let a_step = taps.div_ceil(4) * 4 * self.blocks() * LANES;
-        self.class_count() * self.blocks_out() * self.channel_steps() * self.tiling.outer * a_step
+        self.class_count() * self.blocks_out() * self.channel_steps() * self.taps[0] * a_step
     }
 
     fn constants(&self) -> Constants {
-        constants(self.taps, self.stride, self.blocks())
+        let ([_, kh, kw], [_, sh, sw]) = (self.taps, self.stride);
+        constants([kh, kw], [sh, sw], self.tile, self.channels, self.blocks())
     }
 }
 
-fn constants(taps: [usize; 3], stride: [usize; 3], blocks: usize) -> Constants {
-    let t = Tiling::of(taps, stride);
+fn constants(
+    [kernel_h, kernel_w]: [usize; 2],
+    [stride_h, stride_w]: [usize; 2],
+    tile: [usize; 3],
+    channels: usize,
+    blocks: usize,
+) -> Constants {
     let list = [
-        ("KERNEL_D", t.depth),
-        ("KERNEL_H", taps[1]),
-        ("KERNEL_W", taps[2]),
-        ("STRIDE_D", stride[0]),
-        ("STRIDE_H", stride[1]),
-        ("STRIDE_W", stride[2]),
-        ("TILE_D", t.tile[0]),
-        ("TILE_H", t.tile[1]),
-        ("TILE_W", t.tile[2]),
-        ("CHANNELS", t.channels),
+        ("KERNEL_H", kernel_h),
+        ("KERNEL_W", kernel_w),
+        ("STRIDE_H", stride_h),
+        ("STRIDE_W", stride_w),
+        ("TILE_D", tile[0]),
+        ("TILE_H", tile[1]),
+        ("TILE_W", tile[2]),
+        ("CHANNELS", channels),
         ("BLOCKS", blocks),
     ];
     list.map(|(name, value)| (name, value as u32)).to_vec()
@@ -248,10 +246,15 @@ fn constants(taps: [usize; 3], stride: [usize; 3], blocks: usize) -> Constants {
 
 /// All specialisations in use.
 pub(super) fn specialisations() -> Vec<Constants> {
-    WINDOWS
-        .iter()
-        .flat_map(|&(taps, stride)| [1, 2].map(|blocks| constants(taps, stride, blocks)))
-        .collect()
+    let mut list = Vec::new();
+    for blocks in [1, 2] {
+        for (taps, stride) in WINDOWS {
+            list.extend([FLAT, CUBE].map(|tile| constants(taps, stride, tile, 1, blocks)));
+        }
+        let (tile, channels) = POINTWISE;
+        list.push(constants([1, 1], [1, 1], tile, channels, blocks));
+    }
+    list
 }
 
 /// Whether the lanes kernel can run this on this device.
@@ -282,7 +285,7 @@ pub(super) fn lower(
     copies::pack(to, &plan, w, &packed);
     let row_free = plan.is_pointwise();
     let same_extents =
-        plan.source.spatial() == plan.size && plan.source.c().is_multiple_of(plan.tiling.channels);
+        plan.source.spatial() == plan.size && plan.source.c().is_multiple_of(plan.channels);
     let read_in_place = row_free && same_extents && source.is_vec4();
     let whole_rows = plan.size[2].is_multiple_of(4) || read_in_place;
     let write_in_place = plan.class_count() == 1 && whole_rows && target.is_vec4();
@@ -337,13 +340,11 @@ fn correlate(
     let [x_channel, x_plane, x_row] = strides(from.shape);
     let [y_channel, y_plane, y_row] = strides(into.shape);
     let (size, tiles) = match plan.is_pointwise() {
-        true => (
-            [1, 1],
-            [1, 1, into.shape.voxels().div_ceil(plan.tiling.tile[2])],
-        ),
+        true => ([1, 1], [1, 1, into.shape.voxels().div_ceil(plan.tile[2])]),
         false => ([plan.size[0], plan.size[1]], plan.tiles()),
     };
     let count = tiles.iter().product::<usize>();
+    let blocks = plan.blocks_out() * plan.class_count();
     let params = Params {
         x_offset: from.offset / 4,
         x_channel,
@@ -360,14 +361,15 @@ fn correlate(
         has_bias: u32::from(bias.is_some()),
         channels_out: plan.channels_out as u32,
         channel_steps: plan.channel_steps() as u32,
-        outer: plan.tiling.outer as u32,
+        planes: plan.taps[0] as u32,
+        stride_d: plan.stride[0] as u32,
         tiles_h: tiles[1] as u32,
         tiles_w: tiles[2] as u32,
         tiles: count as u32,
         blocks_out: plan.blocks_out() as u32,
+        blocks: blocks as u32,
     };
-    let [gx, gy, _] = grid(count);
-    let groups = [gx, gy, (plan.blocks_out() * plan.class_count()) as u32];
+    let groups = grid(count * blocks);
     let bias = bias.unwrap_or(packed);
     to.dispatch(
         &KERNEL,

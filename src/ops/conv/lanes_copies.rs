@@ -1,8 +1,8 @@
 //! The copies around the lanes kernel: packed weights, the padded source, the target put together.
 
 use super::Plan;
-use crate::gpu::{Access, Kernel, ParamBlock};
-use crate::ops::{Lowering, Operand, grid};
+use crate::gpu::{Access, Constants, Kernel, ParamBlock};
+use crate::ops::{Lowering, Operand};
 use crate::param_block;
 
 mod packing {
@@ -14,13 +14,11 @@ mod packing {
         in_stride: u32,
         channels_out: u32,
         channels_in: u32,
-        total: u32,
         blocks: u32,
         blocks_out: u32,
         channels: u32,
         channel_steps: u32,
-        outer: u32,
-        taps_d: u32,
+        planes: u32,
         taps_h: u32,
         taps_w: u32,
         kernel_d: u32,
@@ -52,20 +50,17 @@ mod packing {
             true => (taps, w.batch_stride),
             false => (w.batch_stride, taps),
         };
-        let total = plan.packed_len() / 4;
         let params = Params {
             w_offset: w.offset,
             out_stride,
             in_stride,
             channels_out: plan.channels_out as u32,
             channels_in: plan.source.c() as u32,
-            total: total as u32,
             blocks: plan.blocks() as u32,
             blocks_out: plan.blocks_out() as u32,
-            channels: plan.tiling.channels as u32,
+            channels: plan.channels as u32,
             channel_steps: plan.channel_steps() as u32,
-            outer: plan.tiling.outer as u32,
-            taps_d: plan.tiling.depth as u32,
+            planes: plan.taps[0] as u32,
             taps_h: plan.taps[1] as u32,
             taps_w: plan.taps[2] as u32,
             kernel_d,
@@ -80,13 +75,13 @@ mod packing {
             step_h: plan.step[1],
             step_w: plan.step[2],
         };
-        to.dispatch(
-            &KERNEL,
-            vec![],
-            &params,
-            &[w, packed],
-            grid(total.div_ceil(64)),
-        );
+        let steps = plan.channel_steps() * plan.taps[0];
+        let groups = [
+            steps as u32,
+            (plan.blocks_out() * plan.class_count()) as u32,
+            1,
+        ];
+        to.dispatch(&KERNEL, vec![], &params, &[w, packed], groups);
     }
 }
 
@@ -99,7 +94,6 @@ mod padding {
         x_d: u32,
         x_h: u32,
         x_w: u32,
-        y_c: u32,
         y_d: u32,
         y_h: u32,
         y_row: u32,
@@ -126,7 +120,6 @@ mod padding {
             x_d,
             x_h,
             x_w,
-            y_c,
             y_d,
             y_h,
             y_row: y_w / 4,
@@ -134,7 +127,7 @@ mod padding {
             padding_h,
             padding_w,
         };
-        let groups = grid((padded.shape.len() / 4).div_ceil(64));
+        let groups = [(y_h * y_w / 4).div_ceil(64), y_d, y_c];
         to.dispatch(&KERNEL, vec![], &params, &[x, padded], groups);
     }
 }
@@ -148,13 +141,9 @@ mod interleaving {
         s_plane: u32,
         s_row: u32,
         y_offset: u32,
-        y_c: u32,
         y_d: u32,
         y_h: u32,
         y_w: u32,
-        stride_d: u32,
-        stride_h: u32,
-        stride_w: u32,
     });
 
     pub static KERNEL: Kernel = Kernel {
@@ -164,10 +153,17 @@ mod interleaving {
         access: &[Access::Read, Access::Write],
     };
 
+    pub fn constants([d, h, w]: [usize; 3]) -> Constants {
+        vec![
+            ("STRIDE_D", d as u32),
+            ("STRIDE_H", h as u32),
+            ("STRIDE_W", w as u32),
+        ]
+    }
+
     /// Appends one sample of the target from its classes, side by side in `apart`.
     pub fn interleave(to: &mut Lowering<'_>, plan: &Plan, apart: &Operand, y: &Operand) {
         let [_, y_c, y_d, y_h, y_w] = y.shape.0.map(|e| e as u32);
-        let [stride_d, stride_h, stride_w] = plan.classes.map(|e| e as u32);
         let [_, h, w] = apart.shape.spatial();
         let params = Params {
             s_class: apart.shape.per_sample() as u32,
@@ -175,16 +171,18 @@ mod interleaving {
             s_plane: (h * w) as u32,
             s_row: w as u32,
             y_offset: y.offset,
-            y_c,
             y_d,
             y_h,
             y_w,
-            stride_d,
-            stride_h,
-            stride_w,
         };
-        let groups = grid(y.shape.per_sample().div_ceil(256));
-        to.dispatch(&KERNEL, vec![], &params, &[apart, y], groups);
+        let groups = [(y_h * y_w).div_ceil(256), y_d, y_c];
+        to.dispatch(
+            &KERNEL,
+            constants(plan.classes),
+            &params,
+            &[apart, y],
+            groups,
+        );
     }
 }
 
@@ -192,6 +190,17 @@ pub(super) use interleaving::interleave;
 pub(super) use packing::pack;
 pub(super) use padding::pad;
 
-/// The kernels of the copies.
-pub(in crate::ops::conv) static KERNELS: [&Kernel; 3] =
-    [&packing::KERNEL, &padding::KERNEL, &interleaving::KERNEL];
+/// Strides whose parity classes can be put together.
+pub(super) const STRIDES: [[usize; 3]; 3] = [[1, 1, 1], [1, 2, 2], [2, 2, 2]];
+
+/// The kernels of the copies with their specialisations.
+pub(in crate::ops::conv) fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
+    vec![
+        (&packing::KERNEL, vec![vec![]]),
+        (&padding::KERNEL, vec![vec![]]),
+        (
+            &interleaving::KERNEL,
+            STRIDES.map(interleaving::constants).to_vec(),
+        ),
+    ]
+}

@@ -26,7 +26,6 @@ use crate::gpu::{Constants, Kernel};
 
 /// The kernels of this family with the specialisations in use, for the checks that need no GPU.
 pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
-    let copies = lanes::copies::KERNELS.map(|k| (k, vec![vec![]]));
     let mut list = vec![
         (&naive::FORWARD, vec![vec![]]),
         (&naive::INPUT_GRAD, vec![vec![]]),
@@ -34,7 +33,7 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
         (&bias_grad::KERNEL, vec![vec![]]),
         (&lanes::KERNEL, lanes::specialisations()),
     ];
-    list.extend(copies);
+    list.extend(lanes::copies::kernels());
     list.extend(weight_grad_lanes::kernels());
     list
 }

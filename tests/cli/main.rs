@@ -1,0 +1,7 @@
+//! The built binary, as a user or a script meets it.
+
+mod bad_evaluations;
+mod devices;
+mod evaluate;
+mod harness;
+mod usage;

@@ -1,0 +1,74 @@
+//! Help, flags that do not exist, pipes that nobody reads.
+
+use std::process::Stdio;
+
+use crate::harness::{Block, Folder, Run, voxseg};
+
+/// The verbs that `voxseg --help` lists.
+fn verbs() -> Vec<String> {
+    let help = Run::of(voxseg().arg("--help")).succeeded().stdout;
+    let commands = help.lines().skip_while(|l| *l != "Commands:").skip(1);
+    let words = commands
+        .take_while(|line| !line.is_empty())
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next());
+    words.filter(|w| *w != "help").map(str::to_owned).collect()
+}
+
+#[test]
+fn the_help_of_every_verb_has_an_example() {
+    let verbs = verbs();
+    for known in ["devices", "evaluate"] {
+        assert!(verbs.iter().any(|verb| verb == known), "{verbs:?}");
+    }
+    for verb in verbs {
+        let help = Run::of(voxseg().args([&verb, "--help"])).succeeded().stdout;
+        let example = format!("Examples:\n  voxseg {verb}");
+        assert!(help.contains(&example), "{help}");
+    }
+}
+
+#[test]
+fn unknown_flags_and_verbs_are_the_users_fault() {
+    Run::of(voxseg().args(["devices", "--no-such-flag"])).refused(&["--no-such-flag"]);
+    Run::of(voxseg().arg("segment")).refused(&["segment"]);
+    Run::of(voxseg().args(["devices", "--variant", "conv"])).refused(&["FAMILY=VARIANT"]);
+    let bare = Run::of(&mut voxseg());
+    assert_eq!(bare.code, Some(2));
+    assert!(bare.stderr.contains("Usage:"), "{bare:#?}");
+}
+
+#[test]
+fn version_and_help_go_to_stdout() {
+    let version = Run::of(voxseg().arg("--version")).succeeded();
+    assert_eq!(
+        version.stdout.trim(),
+        format!("voxseg {}", env!("CARGO_PKG_VERSION"))
+    );
+    assert!(version.stderr.is_empty());
+}
+
+#[test]
+fn a_closed_pipe_is_no_panic() {
+    let folder = Folder::new();
+    let block = [Block(1, [1, 1, 1], [3, 3, 3])];
+    folder.labels("truth/a.nii.gz", &block);
+    folder.labels("pred/a.nii.gz", &block);
+    let evaluations: [&[&str]; 4] = [
+        &["evaluate", "pred", "truth"],
+        &["evaluate", "pred", "truth", "--json"],
+        &["evaluate", "pred", "nowhere", "--json"],
+        &["evaluate", "--help"],
+    ];
+    for arguments in evaluations {
+        let mut command = voxseg();
+        command.args(arguments).current_dir(folder.root());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary starts");
+        drop(child.stdout.take());
+        drop(child.stderr.take());
+        let code = child.wait().expect("it ends").code();
+        let expected = if arguments.contains(&"nowhere") { 2 } else { 0 };
+        assert_eq!(code, Some(expected), "{arguments:?}");
+    }
+}

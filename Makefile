@@ -16,7 +16,7 @@ demo: setup
 	cargo run --release --locked --quiet -- demo $(DEMO_FLAGS)
 
 test: setup
-	cargo test --locked
+	cargo test --locked --no-fail-fast
 
 setup:
 	@tools/setup.sh

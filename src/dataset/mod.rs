@@ -7,6 +7,7 @@
 //! Arrays are C, D, H, W with W fastest; spacings are in mm along D, H, W. Axes are never swapped: an
 //! anisotropic axis has its own kernels and strides instead.
 
+mod budget;
 mod cache;
 mod cases;
 mod crop;
@@ -17,6 +18,7 @@ mod labels;
 mod load;
 mod locations;
 mod normalise;
+mod plan;
 mod prepared;
 mod preprocess;
 mod resample;
@@ -24,7 +26,9 @@ mod restore;
 mod sampling;
 mod splits;
 pub mod synthetic;
+mod topology;
 
+pub use budget::{Allowance, Budget};
 pub use cache::{prepare_case, prepare_cases};
 pub use cases::{Case, Dataset, find_images};
 pub use crop::{Bounds, crop, nonzero_bounds, nonzero_mask};
@@ -34,6 +38,9 @@ pub use fingerprint::{FINGERPRINT_FILE, Fingerprint, IntensityProperties};
 pub use labels::{Labels, Target};
 pub use load::{LoadedCase, check_integrity, check_label_values, load_case, load_image};
 pub use normalise::Normalisation;
+pub use plan::{
+    Extent, Overrides, PLAN_FILE, Plan, PlannedShape, Request, plan_shape, target_spacing,
+};
 pub use prepared::{Patch, PreparedCase};
 pub use preprocess::{ChannelPlan, CropAndResample, Preprocessed, Preprocessing};
 pub use resample::{ANISOTROPY_THRESHOLD, Resampling, coarse_axis, resampled_shape};
@@ -41,3 +48,4 @@ pub use sampling::{Batch, Drawing, PatchChoice, choose_patches, draw_batch, mirr
 pub use splits::{
     FOLDS, SPLITS_FILE, Split, fold_of, make_splits, read_splits, splits_of, write_splits,
 };
+pub use topology::{Shaping, Topology};

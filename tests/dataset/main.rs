@@ -1,3 +1,15 @@
-//! Data sets on disk.
+//! Data sets, from dataset.json to batches and back to segmentations.
 
+mod cases;
+mod description;
+mod fingerprint;
+mod integrity;
+mod plan;
+mod prepared;
+mod preprocess;
+mod resample;
+mod restore;
+mod sampling;
+mod splits;
+mod support;
 mod synthetic;

@@ -1,0 +1,133 @@
+//! The way back to the grid of the file.
+
+use voxseg::dataset::Labels;
+use voxseg::volume::Geometry;
+
+use crate::support::{PLAIN, describe, loaded, preprocessing};
+
+fn dice(a: &[u32], b: &[u32], label: u32) -> f64 {
+    let count = |of: &[u32]| of.iter().filter(|&&v| v == label).count();
+    let both = a
+        .iter()
+        .zip(b)
+        .filter(|(a, b)| **a == label && **b == label)
+        .count();
+    2.0 * both as f64 / (count(a) + count(b)) as f64
+}
+
+/// Two balls in a border of zeros: image 1 inside of 24 x 30 x 34 mm.
+fn two_balls(geometry: &Geometry) -> (Vec<f32>, Vec<u32>) {
+    let spacing = geometry.spacing();
+    let distance = |index: [usize; 3], centre: [f64; 3]| {
+        let square = |a: usize| ((index[a] as f64 + 0.5) * spacing[a] - centre[a]).powi(2);
+        (0..3).map(square).sum::<f64>().sqrt()
+    };
+    (0..geometry.voxels())
+        .map(|offset| {
+            let index = geometry.index_of(offset);
+            let label = if distance(index, [14.0, 15.0, 12.0]) < 8.0 {
+                1
+            } else {
+                2 * u32::from(distance(index, [14.0, 18.0, 26.0]) < 6.0)
+            };
+            let is_border = index.contains(&0) || index[2] > geometry.shape()[2] - 2;
+            (f32::from(u8::from(!is_border)), label)
+        })
+        .unzip()
+}
+
+fn three_classes() -> Labels {
+    describe(&PLAIN.replace("\"organ\": 1", "\"organ\": 1, \"other\": 2")).labels
+}
+
+#[test]
+fn labels_survive_the_way_there_and_back() {
+    for (shape, spacing, target, at_least) in [
+        ([28, 30, 34], [1.0; 3], [0.8, 0.9, 1.1], 0.97),
+        ([28, 30, 34], [1.0; 3], [1.0; 3], 1.0),
+        ([7, 30, 34], [4.0, 1.0, 1.0], [4.0, 0.8, 0.8], 0.98),
+        ([14, 60, 34], [2.0, 0.5, 1.0], [1.5, 0.75, 0.75], 0.95),
+    ] {
+        let geometry = Geometry::from_spacing(shape, spacing);
+        let (image, label) = two_balls(&geometry);
+        let case = loaded(geometry, image, Some(label.clone()));
+        let done = preprocessing(target, 1).apply(case).unwrap();
+        let resampled = done.label.unwrap();
+        let logits: Vec<f32> = (0..3)
+            .flat_map(|class| {
+                resampled
+                    .iter()
+                    .map(move |&l| 20.0 * f32::from(u8::from(l == class)))
+            })
+            .collect();
+        let back = done
+            .record
+            .restore_labels(&logits, &three_classes())
+            .unwrap();
+        assert_eq!(back.len(), label.len());
+        for class in [1, 2] {
+            let dice = dice(&back, &label, class);
+            assert!(
+                dice >= at_least,
+                "{spacing:?} to {target:?}, class {class}: {dice}"
+            );
+        }
+        let probabilities = done
+            .record
+            .restore_probabilities(&logits, &three_classes())
+            .unwrap();
+        for voxel in 0..label.len() {
+            let sum: f32 = (0..3).map(|c| probabilities[c * label.len() + voxel]).sum();
+            assert!((sum - 1.0).abs() < 1e-5);
+        }
+    }
+}
+
+#[test]
+fn what_was_cropped_away_is_background() {
+    let geometry = Geometry::from_spacing([3, 3, 3], [1.0; 3]);
+    let mut image = vec![0.0; 27];
+    image[13] = 1.0;
+    let done = preprocessing([1.0; 3], 1)
+        .apply(loaded(geometry, image, None))
+        .unwrap();
+    let labels = describe(PLAIN).labels;
+    let found = done.record.restore_labels(&[0.0, 1.0], &labels).unwrap();
+    let mut expected = vec![0; 27];
+    expected[13] = 1;
+    assert_eq!(found, expected);
+    let found = done
+        .record
+        .restore_probabilities(&[0.0, 0.0], &labels)
+        .unwrap();
+    assert_eq!((found[13], found[27 + 13]), (0.5, 0.5));
+    assert_eq!((found[0], found[27]), (1.0, 0.0));
+}
+
+#[test]
+fn later_regions_cover_earlier_ones() {
+    let text = PLAIN
+        .replace("\"organ\": 1", "\"whole\": [1, 2], \"core\": [2]")
+        .replacen('{', "{\"regions_class_order\": [1, 2],", 1);
+    let labels = describe(&text).labels;
+    let geometry = Geometry::from_spacing([1, 1, 4], [1.0; 3]);
+    let case = loaded(geometry, vec![1.0; 4], None);
+    let done = preprocessing([1.0; 3], 1).apply(case).unwrap();
+    let logits = [-1.0, 1.0, 1.0, -1.0, -1.0, -1.0, 1.0, 1.0];
+    let found = done.record.restore_labels(&logits, &labels).unwrap();
+    assert_eq!(found, [0, 1, 2, 2]);
+    let found = done.record.restore_probabilities(&logits, &labels).unwrap();
+    assert!((found[1] - 0.731_058_6).abs() < 1e-6);
+}
+
+#[test]
+fn a_wrong_number_of_logits_is_our_fault() {
+    let geometry = Geometry::from_spacing([1, 1, 4], [1.0; 3]);
+    let case = loaded(geometry, vec![1.0; 4], None);
+    let done = preprocessing([1.0; 3], 1).apply(case).unwrap();
+    let error = done
+        .record
+        .restore_labels(&[0.0; 7], &three_classes())
+        .unwrap_err();
+    assert!(!error.is_users_fault());
+}

@@ -20,7 +20,7 @@ pub use executor::{Executor, NodeTime};
 pub use init::Init;
 pub use passes::{recompute_cheap_values, remove_dead_nodes};
 pub use plan::{MemoryPlan, Request, peak_bytes, plan_memory};
-pub use program::{Program, ProgramOptions};
+pub use program::{Program, ProgramOptions, Resident};
 pub use store::{Parameters, StoredTensor};
 pub use summary::{NodeSummary, ProgramSummary};
 

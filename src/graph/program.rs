@@ -47,8 +47,24 @@ pub struct Program {
     pub(super) graph: Graph,
     pub(super) steps: Vec<Step>,
     pub(super) outputs: Vec<(ValueId, Storage, Operand)>,
+    pub(super) residents: Vec<Resident>,
     plan: MemoryPlan,
     peak_bytes: u64,
+}
+
+/// A tensor or scratch buffer of the memory plan, alive from node `first` to node `last`, both inclusive.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Resident {
+    /// The tensor, or the node whose scratch space it is.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Index of the first node that touches it.
+    pub first: usize,
+    /// Index of the last one; the number of nodes for what is fetched after the run.
+    pub last: usize,
+    /// The slot that it lies in.
+    pub slot: usize,
 }
 
 /// What asks for planned memory.
@@ -79,6 +95,17 @@ impl Program {
             .keys()
             .copied()
             .zip(plan.slot_of.iter().copied())
+            .collect();
+        let residents = requests
+            .iter()
+            .zip(&plan.slot_of)
+            .map(|((tenant, request), &slot)| Resident {
+                name: tenant_name(&graph, *tenant),
+                bytes: request.bytes,
+                first: request.first,
+                last: request.last,
+                slot,
+            })
             .collect();
         let storage_of = |tenant: Tenant| match (slots.get(&tenant), tenant) {
             (Some(&slot), _) => Storage::Slot(slot),
@@ -116,6 +143,7 @@ impl Program {
         Ok(Self {
             steps,
             outputs,
+            residents,
             peak_bytes: peak_bytes(&list),
             plan,
             graph,
@@ -170,6 +198,13 @@ fn tenant(node: usize, buffer: BufferRef) -> Tenant {
     match buffer {
         BufferRef::Value(v) => Tenant::Root(v),
         BufferRef::Scratch(index) => Tenant::Scratch { node, index },
+    }
+}
+
+fn tenant_name(graph: &Graph, tenant: Tenant) -> String {
+    match tenant {
+        Tenant::Root(value) => graph.value(value).name.clone(),
+        Tenant::Scratch { node, .. } => format!("scratch space of {}", graph.nodes()[node].name),
     }
 }
 
@@ -266,13 +301,7 @@ fn check_sizes(
     let too_large = |what: String, bytes: u64| GraphError::TooLarge { what, bytes, limit };
     for (tenant, request) in requests {
         if request.bytes > limit {
-            let what = match tenant {
-                Tenant::Root(v) => graph.value(*v).name.clone(),
-                Tenant::Scratch { node, .. } => {
-                    format!("scratch space of {}", graph.nodes()[*node].name)
-                }
-            };
-            return Err(too_large(what, request.bytes));
+            return Err(too_large(tenant_name(graph, *tenant), request.bytes));
         }
     }
     for (id, value) in graph.values() {

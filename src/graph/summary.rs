@@ -1,6 +1,6 @@
 //! What a program is made of, as a table's rows: for `voxseg inspect`.
 
-use super::{Program, Role};
+use super::{Program, Resident, Role};
 use crate::tensor::Shape;
 
 /// One node of a program.
@@ -74,6 +74,27 @@ impl Program {
         rows
     }
 
+    /// Every tensor and scratch buffer of the memory plan.
+    pub fn residents(&self) -> &[Resident] {
+        &self.residents
+    }
+
+    /// The node at which most bytes are alive, the first of several; what is alive there, the largest first.
+    pub fn residents_at_peak(&self) -> (usize, Vec<&Resident>) {
+        let alive = |at: usize| {
+            self.residents
+                .iter()
+                .filter(move |r| r.first <= at && at <= r.last)
+        };
+        let bytes = |at: usize| -> u64 { alive(at).map(|r| r.bytes).sum() };
+        let peak = (0..=self.graph().nodes().len())
+            .max_by_key(|&at| (bytes(at), std::cmp::Reverse(at)))
+            .unwrap_or(0);
+        let mut residents: Vec<&Resident> = alive(peak).collect();
+        residents.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
+        (peak, residents)
+    }
+
     /// The sums.
     pub fn summary(&self) -> ProgramSummary {
         let trained = self.graph().parameters().map(|(_, v)| v.shape.len());
@@ -96,5 +117,30 @@ impl NodeSummary {
     /// The extent as text, `-` where there is none.
     pub fn shape_text(&self) -> String {
         self.shape.map_or("-".to_owned(), |s| Shape(s).to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::DeviceProfile;
+    use crate::graph::{Graph, ProgramOptions};
+    use crate::ops::elementwise::add;
+
+    #[test]
+    fn the_residents_at_the_peak_are_what_makes_it() {
+        let mut graph = Graph::new();
+        let a = graph.input("a", Shape::vector(1000)).unwrap();
+        let b = add(&mut graph, a, a).unwrap();
+        let c = add(&mut graph, b, a).unwrap();
+        let d = add(&mut graph, c, a).unwrap();
+        let device = DeviceProfile::minimal_gpu();
+        let program = Program::compile(graph, &[d], &device, ProgramOptions::default()).unwrap();
+        assert_eq!(program.residents().len(), 3);
+        let (node, alive) = program.residents_at_peak();
+        assert_eq!((node, alive.len()), (1, 2));
+        let bytes: u64 = alive.iter().map(|r| r.bytes).sum();
+        assert_eq!(bytes, program.peak_bytes());
+        assert_ne!(alive[0].slot, alive[1].slot);
     }
 }

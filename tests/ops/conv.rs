@@ -191,6 +191,32 @@ fn naive_transposed_conv_matches_the_reference_forward_and_backward() {
 }
 
 #[test]
+fn gemm_conv_matches_the_reference_forward_and_backward() {
+    for (a, channels, size) in examples() {
+        check_conv(a, channels, size, Some("gemm"));
+        check_transposed(a, channels, size, Some("gemm"));
+    }
+    let dilated = ConvAttributes::new([3, 4, 3])
+        .with_stride([2, 3, 4])
+        .with_dilation([2, 2, 6])
+        .with_padding([2, 3, 5]);
+    check_conv(dilated, [18, 70], [7, 9, 11], Some("gemm"));
+    check_transposed(dilated, [18, 70], [7, 9, 11], Some("gemm"));
+}
+
+/// Large enough that the largest tiles are chosen.
+#[test]
+fn gemm_conv_with_large_tiles_matches_the_reference() {
+    let a = ConvAttributes::same([1, 1, 1]);
+    let t = tensors(&a, [9, 41], [33, 32, 32]);
+    let inputs = vec![(t.x.clone(), true), (t.w.clone(), false)];
+    let y = reference::forward(&window(&a), &t.x, &t.w, None, t.dy.shape.spatial());
+    Case::new("large conv", ConvForward { attributes: a }, inputs)
+        .with_variant("conv", "gemm")
+        .check_forward(&[y], Tolerance::for_terms(t.x.shape.c()));
+}
+
+#[test]
 fn chosen_conv_matches_the_reference_forward_and_backward() {
     for (a, channels, size) in examples() {
         check_conv(a, channels, size, None);

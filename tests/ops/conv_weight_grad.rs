@@ -62,3 +62,10 @@ fn lanes_add_up_several_parts() {
     let a = ConvAttributes::same([3, 3, 3]);
     check("lanes", a, [4, 3], [21, 30, 33]);
 }
+
+#[test]
+fn gemm_adds_up_several_parts() {
+    let a = ConvAttributes::same([3, 3, 3]);
+    check("gemm", a, [2, 35], [11, 20, 17]);
+    check("gemm", a, [3, 4], [11, 20, 17]);
+}

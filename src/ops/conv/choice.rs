@@ -1,6 +1,6 @@
 //! Which kernels compute a convolution, as data.
 
-use super::{ConvAttributes, lanes, weight_grad_lanes};
+use super::{ConvAttributes, gemm, lanes, weight_grad_lanes};
 use crate::gpu::DeviceProfile;
 use crate::ops::{Cost, OpError};
 use crate::tensor::Shape;
@@ -22,18 +22,21 @@ pub enum Variant {
     /// Register tiles with lanes = output channels, for a CPU with subgroups of 8; the usual windows, without groups
     /// or dilation.
     Lanes,
+    /// Implicit matrix products through workgroup memory, for GPUs; any window, no groups.
+    Gemm,
     /// One output per invocation; any window, any groups, any device.
     Naive,
 }
 
 impl Variant {
     /// All variants, the most wanted first.
-    const ALL: [Self; 2] = [Self::Lanes, Self::Naive];
+    const ALL: [Self; 3] = [Self::Lanes, Self::Gemm, Self::Naive];
 
     /// Its name for [`DeviceProfile::forced`].
     pub const fn name(self) -> &'static str {
         match self {
             Self::Lanes => "lanes",
+            Self::Gemm => "gemm",
             Self::Naive => "naive",
         }
     }
@@ -45,7 +48,16 @@ impl Variant {
                 weight_grad_lanes::supports(problem, device)
             }
             Self::Lanes => lanes::supports(direction, problem, device),
+            Self::Gemm => gemm::supports(direction, problem, device),
             Self::Naive => true,
+        }
+    }
+
+    /// Whether it is worth choosing there where nothing is forced.
+    fn pays(self, direction: Direction, problem: &Problem, device: &DeviceProfile) -> bool {
+        match self {
+            Self::Gemm => gemm::pays(direction, problem, device),
+            Self::Lanes | Self::Naive => true,
         }
     }
 }
@@ -103,6 +115,6 @@ pub fn choose(
     }
     Ok(Variant::ALL
         .into_iter()
-        .find(fits)
+        .find(|v| fits(v) && v.pays(direction, problem, device))
         .unwrap_or(Variant::Naive))
 }

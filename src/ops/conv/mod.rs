@@ -9,6 +9,8 @@ mod attributes;
 mod bias_grad;
 mod choice;
 mod forward;
+mod gemm;
+mod gemm_weight_grad;
 mod input_grad;
 mod lanes;
 mod naive;
@@ -34,6 +36,8 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
         (&lanes::KERNEL, lanes::specialisations()),
     ];
     list.extend(lanes::copies::kernels());
+    list.extend(gemm::kernels());
+    list.extend(gemm_weight_grad::kernels());
     list.extend(weight_grad_lanes::kernels());
     list
 }

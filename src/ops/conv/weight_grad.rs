@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{ConvAttributes, Direction, Problem, Variant, choose, naive, weight_grad_lanes};
+use super::{
+    ConvAttributes, Direction, Problem, Variant, choose, gemm_weight_grad, naive, weight_grad_lanes,
+};
 use crate::ops::{Build, Cost, Lowering, OpError, Operator, ValueId, expect_shape, take};
 use crate::tensor::Shape;
 
@@ -37,6 +39,7 @@ impl Operator for ConvWeightGrad {
         };
         match choose(Direction::WeightGrad, &problem, to.device, OP)? {
             Variant::Lanes => weight_grad_lanes::lower(to, &problem, &x, &dy, &dw),
+            Variant::Gemm => gemm_weight_grad::lower(to, &problem, &x, &dy, &dw),
             Variant::Naive => naive::weight_grad(to, &problem, &x, &dy, &dw),
         }
         Ok(())

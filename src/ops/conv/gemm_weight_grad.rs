@@ -1,0 +1,179 @@
+//! The weight gradient as a matrix product split along the voxels, for GPUs.
+
+use super::Problem;
+use crate::gpu::{Access, Constants, Kernel, ParamBlock};
+use crate::ops::{Lowering, Operand, grid};
+use crate::param_block;
+
+param_block!(Params {
+    x_offset: u32,
+    x_batch: u32,
+    x_d: u32,
+    x_h: u32,
+    x_w: u32,
+    y_offset: u32,
+    y_batch: u32,
+    y_d: u32,
+    y_h: u32,
+    y_w: u32,
+    out_offset: u32,
+    out_row: u32,
+    out_part: u32,
+    channels_out: u32,
+    columns: u32,
+    steps_per_sample: u32,
+    steps: u32,
+    steps_per_part: u32,
+    kernel_d: u32,
+    kernel_h: u32,
+    kernel_w: u32,
+    stride_d: u32,
+    stride_h: u32,
+    stride_w: u32,
+    padding_d: u32,
+    padding_h: u32,
+    padding_w: u32,
+    dilation_d: u32,
+    dilation_h: u32,
+    dilation_w: u32,
+});
+
+static PRODUCT: Kernel = Kernel {
+    name: "conv/gemm_weight_grad",
+    source: include_str!("../../../shaders/conv/gemm_weight_grad.wgsl"),
+    params: Params::FIELDS,
+    access: &[Access::Read, Access::Read, Access::Write],
+};
+
+param_block!(PartsParams {
+    w_offset: u32,
+    w_batch: u32,
+    columns: u32,
+    total: u32,
+    parts: u32,
+});
+
+static PARTS: Kernel = Kernel {
+    name: "conv/gemm_parts",
+    source: include_str!("../../../shaders/conv/gemm_parts.wgsl"),
+    params: PartsParams::FIELDS,
+    access: &[Access::Read, Access::Write],
+};
+
+/// Voxels of one step of the kernel.
+const STEP: usize = 16;
+
+/// Workgroups that fill a large GPU, and the fewest steps that are worth a part.
+const MANY_GROUPS: usize = 512;
+const STEPS_PER_PART: usize = 32;
+
+/// Bounds on the partial sums: their number and their bytes.
+const MAX_PARTS: usize = 256;
+const MAX_PARTIAL_BYTES: usize = 32 << 20;
+
+/// Groups of 4 output channels of a tile; the columns take the rest of 256 invocations.
+const GROUPS: [usize; 2] = [8, 16];
+
+fn constants(groups: usize) -> Constants {
+    vec![("OG", groups as u32)]
+}
+
+/// The kernels with the specialisations in use.
+pub(super) fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
+    vec![
+        (&PRODUCT, GROUPS.map(constants).to_vec()),
+        (&PARTS, vec![vec![]]),
+    ]
+}
+
+/// Appends dw = d(conv)/dw applied to dy, for one group of channels.
+pub(super) fn lower(
+    to: &mut Lowering<'_>,
+    problem: &Problem,
+    x: &Operand,
+    dy: &Operand,
+    dw: &Operand,
+) {
+    let columns = dw.shape.per_sample();
+    let groups = if dw.shape.n() <= 32 {
+        GROUPS[0]
+    } else {
+        GROUPS[1]
+    };
+    let tiles = [
+        columns.div_ceil(4 * 256 / groups),
+        dw.shape.n().div_ceil(4 * groups),
+    ];
+    let steps_per_sample = dy.shape.voxels().div_ceil(STEP);
+    let steps = dy.shape.n() * steps_per_sample;
+    let wanted = MANY_GROUPS
+        .div_ceil(tiles[0] * tiles[1])
+        .min(steps.div_ceil(STEPS_PER_PART))
+        .min(MAX_PARTS)
+        .min(MAX_PARTIAL_BYTES / (4 * dw.shape.len()))
+        .max(1);
+    let per_part = steps.div_ceil(wanted);
+    let parts = steps.div_ceil(per_part);
+    let partial = match parts {
+        1 => *dw,
+        _ => to.scratch(dw.shape.with_c(dw.shape.c() * parts)),
+    };
+    let out_row = match parts {
+        1 => dw.batch_stride,
+        _ => columns as u32,
+    };
+
+    let a = &problem.attributes;
+    let [x_d, x_h, x_w] = x.shape.spatial().map(|e| e as u32);
+    let [y_d, y_h, y_w] = dy.shape.spatial().map(|e| e as u32);
+    let [kernel_d, kernel_h, kernel_w] = a.kernel.map(|e| e as u32);
+    let [stride_d, stride_h, stride_w] = a.stride.map(|e| e as u32);
+    let [padding_d, padding_h, padding_w] = a.padding.map(|e| e as u32);
+    let [dilation_d, dilation_h, dilation_w] = a.dilation.map(|e| e as u32);
+    let params = Params {
+        x_offset: x.offset,
+        x_batch: x.batch_stride,
+        x_d,
+        x_h,
+        x_w,
+        y_offset: dy.offset,
+        y_batch: dy.batch_stride,
+        y_d,
+        y_h,
+        y_w,
+        out_offset: partial.offset,
+        out_row,
+        out_part: dw.shape.len() as u32,
+        channels_out: dw.shape.n() as u32,
+        columns: columns as u32,
+        steps_per_sample: steps_per_sample as u32,
+        steps: steps as u32,
+        steps_per_part: per_part as u32,
+        kernel_d,
+        kernel_h,
+        kernel_w,
+        stride_d,
+        stride_h,
+        stride_w,
+        padding_d,
+        padding_h,
+        padding_w,
+        dilation_d,
+        dilation_h,
+        dilation_w,
+    };
+    let workgroups = [tiles[0] as u32, tiles[1] as u32, parts as u32];
+    let operands = [x, dy, &partial];
+    to.dispatch(&PRODUCT, constants(groups), &params, &operands, workgroups);
+    if parts > 1 {
+        let params = PartsParams {
+            w_offset: dw.offset,
+            w_batch: dw.batch_stride,
+            columns: columns as u32,
+            total: dw.shape.len() as u32,
+            parts: parts as u32,
+        };
+        let groups = grid(dw.shape.len().div_ceil(64));
+        to.dispatch(&PARTS, vec![], &params, &[&partial, dw], groups);
+    }
+}

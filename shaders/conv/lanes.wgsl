@@ -19,9 +19,11 @@
 // Saves nothing. Written `=`.
 // Accuracy: one f32 sum per output, in the order channel, plane, tap, with fma. Deterministic: each output has one writer.
 //
-// Rejected, GFLOP/s for 32 -> 32 channels, 3x3x3, 32^3 on a 2-core adapter (this kernel 25-30): workgroup memory, 8x8 an
-// invocation 3.0; lanes along x with weights from a storage buffer 8.8, from a uniform buffer 13.8, by broadcast 22.8;
-// this tile with loads by each lane for itself 5.2; with the taps as the outer order 16.7.
+// Measured, 32 -> 32 channels, 3x3x3, 32^3, GFLOP/s with packing and padding on a shared 2-core adapter: this kernel 33-35.
+// Rejected in the same minute: tiles of 2x8x8 26, of 4x4x4 30 (kept for planes below 8x8). All 27 taps in one step on
+// 4x4x4: 15 beside other work, and four times as long to compile. Pointwise with 4 blocks a lane: 20 instead of 19.
+// Rejected earlier on the same adapter: workgroup memory, 8x8 an invocation 3.0; lanes along x with weights from a storage
+// buffer 8.8, from a uniform buffer 13.8, by broadcast 22.8; loads by each lane for itself 5.2; taps as the outer order 16.7.
 
 struct Params {
     x_offset: u32,

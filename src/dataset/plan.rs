@@ -29,6 +29,9 @@ const FIRST_PLANE: f64 = (2048u64 * 2048) as f64;
 /// Shrinking stops here whatever the budget says.
 const SMALLEST_EDGE: usize = 4;
 
+/// Without a second stage there is no decoder.
+const FEWEST_STAGES: usize = 2;
+
 /// All that prediction needs to know of a run beside its weights, and training of its data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -75,8 +78,8 @@ impl Plan {
     /// Plans a network for the data within `budget`, as nnU-Net does; axes are not swapped.
     ///
     /// # Errors
-    /// [`DatasetError::Plan`] for overrides that make no sense and a fingerprint that is not of this
-    /// description.
+    /// [`DatasetError::Plan`] for overrides that make no sense, a fingerprint that is not of this
+    /// description, and cases too small for any network.
     pub fn new(
         description: &Description,
         fingerprint: &Fingerprint,
@@ -107,6 +110,15 @@ impl Plan {
             patch: overrides.patch,
         };
         let shape = plan_shape(&request, &data, budget);
+        if shape.topology.stages() < FEWEST_STAGES {
+            return Err(DatasetError::Plan {
+                what: "the patch",
+                expected:
+                    "large enough to be halved once: 8 voxels along two axes, or 12 along one"
+                        .into(),
+                found: format!("{:?} (D, H, W)", shape.patch),
+            });
+        }
         Ok(Self {
             dataset: description.name.clone(),
             file_ending: description.file_ending.clone(),
@@ -126,10 +138,64 @@ impl Plan {
     /// Reads a plan.json.
     ///
     /// # Errors
-    /// [`DatasetError::Io`], [`DatasetError::Json`].
+    /// [`DatasetError::Io`]; [`DatasetError::Json`], also for a plan that contradicts itself.
     pub fn read(path: &Path) -> Result<Self, DatasetError> {
         let text = std::fs::read_to_string(path).map_err(|e| DatasetError::read(path, e))?;
-        serde_json::from_str(&text).map_err(|e| DatasetError::json(path, &e))
+        let plan: Self = serde_json::from_str(&text).map_err(|e| DatasetError::json(path, &e))?;
+        match plan.contradiction() {
+            None => Ok(plan),
+            Some(what) => Err(DatasetError::Json {
+                path: path.to_owned(),
+                reason: format!("{what}; it was edited by hand or damaged"),
+            }),
+        }
+    }
+
+    /// The first thing in which a plan from a file contradicts itself.
+    fn contradiction(&self) -> Option<&'static str> {
+        let (labels, topology) = (&self.labels, &self.topology);
+        let stages = topology.stages();
+        let is_length = |s: &f64| s.is_finite() && *s > 0.0;
+        let strides = || topology.strides.iter().chain(&topology.kernels).flatten();
+        let count = labels.foreground.len();
+        let checks = [
+            (self.preprocessing.channels.is_empty(), "it has no channel"),
+            (count == 0, "it has no foreground label"),
+            (
+                labels.foreground.iter().any(|t| t.values.is_empty()),
+                "a label has no value",
+            ),
+            (
+                labels
+                    .region_order
+                    .as_ref()
+                    .is_some_and(|o| o.len() != count),
+                "region_order needs one label per region",
+            ),
+            (
+                !self.preprocessing.spacing.iter().all(is_length),
+                "spacing must be three lengths in mm above 0",
+            ),
+            (self.batch == 0, "batch must be above 0"),
+            (stages < FEWEST_STAGES, "the topology needs two stages"),
+            (
+                topology.features.len() != stages
+                    || topology.kernels.len() != stages
+                    || topology.blocks.as_ref().is_some_and(|b| b.len() != stages),
+                "features, kernels, strides and blocks must have one entry per stage",
+            ),
+            (
+                strides().chain(&topology.features).any(|&n| n == 0),
+                "features, kernels and strides must be above 0",
+            ),
+            (
+                self.patch.contains(&0) || !topology.divides(self.patch),
+                "the strides must divide the patch",
+            ),
+        ];
+        checks
+            .into_iter()
+            .find_map(|(is_wrong, what)| is_wrong.then_some(what))
     }
 
     /// Writes the plan, whole or not at all.
@@ -387,6 +453,9 @@ fn check(
         ("most features", overrides.max_features),
         ("most stages", overrides.max_stages),
     ];
+    if overrides.max_stages == Some(1) {
+        return refuse("most stages", "at least 2", "1".into());
+    }
     if let Some((what, _)) = counts.into_iter().find(|(_, count)| *count == Some(0)) {
         return refuse(what, "at least 1", "0".into());
     }

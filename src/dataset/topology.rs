@@ -140,6 +140,15 @@ impl Topology {
         std::array::from_fn(|axis| self.strides.iter().map(|stride| stride[axis]).product())
     }
 
+    /// Whether every stage halves a patch of `patch` (D, H, W) without a rest.
+    pub(super) fn divides(&self, patch: [usize; 3]) -> bool {
+        let strides = (0..3).map(|axis| {
+            let along = self.strides.iter().map(|stride| stride[axis]);
+            along.fold(1usize, usize::saturating_mul)
+        });
+        patch.iter().zip(strides).all(|(n, s)| n.is_multiple_of(s))
+    }
+
     /// Voxels of each stage for a patch of `patch` (D, H, W).
     fn voxels(&self, patch: [usize; 3]) -> Vec<f64> {
         let mut size = patch;

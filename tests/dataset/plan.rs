@@ -378,3 +378,38 @@ fn numbers_that_make_no_sense_are_refused() {
     let budget = Budget::cpu_like();
     assert!(Plan::new(&description("T1"), &empty, &budget, &none).is_err());
 }
+
+#[test]
+fn a_plan_that_contradicts_itself_is_refused() {
+    let print = fingerprint(&[[1.5, 0.7, 0.7]; 4], &[[64; 3]; 4]);
+    let budget = Budget::nnunet(8.0);
+    let plan = Plan::new(&description("T1"), &print, &budget, &Overrides::default()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(PLAN_FILE);
+    type Spoil = fn(&mut Plan);
+    let spoils: [(&str, Spoil); 9] = [
+        ("channel", |p| p.preprocessing.channels.clear()),
+        ("foreground", |p| p.labels.foreground.clear()),
+        ("region_order", |p| p.labels.region_order = Some(vec![])),
+        ("spacing", |p| p.preprocessing.spacing[1] = -1.0),
+        ("batch", |p| p.batch = 0),
+        ("stages", |p| p.topology.strides.truncate(1)),
+        ("per stage", |p| p.topology.features.truncate(2)),
+        ("above 0", |p| p.topology.strides[1][0] = 0),
+        ("divide", |p| p.patch[2] += 1),
+    ];
+    for (word, spoil) in spoils {
+        let mut other = plan.clone();
+        spoil(&mut other);
+        other.write(&path).unwrap();
+        assert_blames(&Plan::read(&path).unwrap_err(), &[PLAN_FILE, word]);
+    }
+}
+
+#[test]
+fn cases_too_small_for_any_network_are_refused() {
+    let print = fingerprint(&[[1.0; 3]], &[[4, 5, 6]]);
+    let budget = Budget::cpu_like();
+    let error = Plan::new(&description("T1"), &print, &budget, &Overrides::default()).unwrap_err();
+    assert_blames(&error, &["patch", "8 voxels"]);
+}

@@ -22,11 +22,11 @@ is_debian_like() {
     [ -r /etc/os-release ] && (. /etc/os-release && [[ " ${ID:-} ${ID_LIKE:-} " =~ \ (debian|ubuntu)\  ]])
 }
 
-# install WHY PACKAGE...: with apt-get where that works, else says what to install.
+# install WHY ELSEWHERE PACKAGE...: with apt-get where that works, else says ELSEWHERE.
 install() {
-    local why=$1 as_root=()
-    shift
-    is_debian_like && has apt-get || fail "$why" "install what your system calls: $*"
+    local why=$1 elsewhere=$2 as_root=()
+    shift 2
+    is_debian_like && has apt-get || fail "$why" "$elsewhere"
     if [ "$(id -u)" -ne 0 ]; then
         has sudo || fail "$why" "as root, run: apt-get install $*"
         as_root=(sudo)
@@ -50,7 +50,9 @@ check_rust() {
 }
 
 check_linker() {
-    has cc || install "no C linker, which Rust needs to link programs" gcc libc6-dev
+    has cc && return
+    install "no C linker, which Rust needs to link programs" \
+        "install gcc or clang" gcc libc6-dev
 }
 
 # A driver manifest where the Vulkan loader looks for one.
@@ -74,7 +76,8 @@ check_vulkan() {
     # Metal and DirectX 12 come with macOS and Windows.
     [ "$(uname -s)" = Linux ] || return 0
     has_vulkan_driver && has_vulkan_loader && return
-    install "no Vulkan driver, which voxseg computes with (the one of Mesa runs on any CPU)" \
+    install "no Vulkan driver, which voxseg computes with (Mesa's lavapipe runs on any CPU)" \
+        "install your GPU's, or: dnf install mesa-vulkan-drivers vulkan-loader   pacman -S vulkan-swrast vulkan-icd-loader" \
         mesa-vulkan-drivers libvulkan1
 }
 

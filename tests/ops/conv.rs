@@ -217,6 +217,27 @@ fn gemm_conv_with_large_tiles_matches_the_reference() {
 }
 
 #[test]
+fn depthwise_conv_matches_the_reference_forward_and_backward() {
+    let k = ConvAttributes::same;
+    let dilated = k([3, 3, 3])
+        .with_dilation([2, 3, 1])
+        .with_padding([2, 1, 0]);
+    for (a, channels, size) in [
+        (k([3, 3, 3]), [5, 5], [3, 5, 17]),
+        (k([3, 3, 3]), [3, 6], [4, 5, 8]),
+        (k([5, 5, 5]), [3, 3], [5, 6, 9]),
+        (k([1, 7, 7]), [2, 2], [1, 9, 19]),
+        (k([3, 3, 3]).with_stride([2, 2, 2]), [4, 4], [5, 7, 19]),
+        (k([5, 5, 5]).with_stride([1, 2, 2]), [2, 4], [5, 7, 18]),
+        (dilated, [3, 3], [6, 7, 11]),
+    ] {
+        let a = a.with_groups(channels[0]);
+        check_conv(a, channels, size, Some("depthwise"));
+        check_transposed(a, channels, size, Some("depthwise"));
+    }
+}
+
+#[test]
 fn chosen_conv_matches_the_reference_forward_and_backward() {
     for (a, channels, size) in examples() {
         check_conv(a, channels, size, None);

@@ -1,6 +1,6 @@
 //! Which kernels compute a convolution, as data.
 
-use super::{ConvAttributes, gemm, lanes, weight_grad_lanes};
+use super::{ConvAttributes, depthwise, gemm, lanes, weight_grad_lanes};
 use crate::gpu::DeviceProfile;
 use crate::ops::{Cost, OpError};
 use crate::tensor::Shape;
@@ -22,6 +22,8 @@ pub enum Variant {
     /// Register tiles with lanes = output channels, for a CPU with subgroups of 8; the usual windows, without groups
     /// or dilation.
     Lanes,
+    /// Strips of outputs along x, for groups of one input channel; any device.
+    Depthwise,
     /// Implicit matrix products through workgroup memory, for GPUs; any window, no groups.
     Gemm,
     /// One output per invocation; any window, any groups, any device.
@@ -30,12 +32,13 @@ pub enum Variant {
 
 impl Variant {
     /// All variants, the most wanted first.
-    const ALL: [Self; 3] = [Self::Lanes, Self::Gemm, Self::Naive];
+    const ALL: [Self; 4] = [Self::Lanes, Self::Depthwise, Self::Gemm, Self::Naive];
 
     /// Its name for [`DeviceProfile::forced`].
     pub const fn name(self) -> &'static str {
         match self {
             Self::Lanes => "lanes",
+            Self::Depthwise => "depthwise",
             Self::Gemm => "gemm",
             Self::Naive => "naive",
         }
@@ -48,6 +51,7 @@ impl Variant {
                 weight_grad_lanes::supports(problem, device)
             }
             Self::Lanes => lanes::supports(direction, problem, device),
+            Self::Depthwise => depthwise::supports(direction, problem),
             Self::Gemm => gemm::supports(direction, problem, device),
             Self::Naive => true,
         }
@@ -57,7 +61,7 @@ impl Variant {
     fn pays(self, direction: Direction, problem: &Problem, device: &DeviceProfile) -> bool {
         match self {
             Self::Gemm => gemm::pays(direction, problem, device),
-            Self::Lanes | Self::Naive => true,
+            Self::Lanes | Self::Depthwise | Self::Naive => true,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::attributes::{expect_bias, with_bias};
 use super::{
     ConvAttributes, Direction, Problem, Variant, bias_grad, choose, conv_input_grad,
-    conv_weight_grad, gemm, lanes, naive,
+    conv_weight_grad, depthwise, gemm, lanes, naive,
 };
 use crate::ops::{Backward, Build, Cost, Lowering, OpError, Operator, ValueId, expect_shape};
 use crate::tensor::Shape;
@@ -74,6 +74,9 @@ impl Operator for ConvForward {
         let direction = Direction::Forward;
         match choose(direction, &problem, to.device, OP)? {
             Variant::Lanes => lanes::lower(to, direction, &problem, [&x, &w, &y], bias.as_ref()),
+            Variant::Depthwise => {
+                depthwise::lower(to, direction, &problem, [&x, &w, &y], bias.as_ref())
+            }
             Variant::Gemm => gemm::lower(to, direction, &problem, [&x, &w, &y], bias.as_ref()),
             Variant::Naive => naive::forward(to, &problem, &x, &w, bias.as_ref(), &y),
         }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::attributes::{expect_bias, with_bias};
 use super::{
-    ConvAttributes, Direction, Problem, Variant, bias_grad, choose, conv, conv_weight_grad, gemm,
-    lanes, naive,
+    ConvAttributes, Direction, Problem, Variant, bias_grad, choose, conv, conv_weight_grad,
+    depthwise, gemm, lanes, naive,
 };
 use crate::ops::{Backward, Build, Cost, Lowering, OpError, Operator, ValueId, expect_shape};
 use crate::tensor::Shape;
@@ -78,6 +78,9 @@ impl Operator for ConvInputGrad {
         let direction = Direction::InputGrad;
         match choose(direction, &problem, to.device, OP)? {
             Variant::Lanes => lanes::lower(to, direction, &problem, [&dy, &w, &dx], bias.as_ref()),
+            Variant::Depthwise => {
+                depthwise::lower(to, direction, &problem, [&dy, &w, &dx], bias.as_ref())
+            }
             Variant::Gemm => gemm::lower(to, direction, &problem, [&dy, &w, &dx], bias.as_ref()),
             Variant::Naive => naive::input_grad(to, &problem, &dy, &w, bias.as_ref(), &dx),
         }

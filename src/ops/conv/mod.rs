@@ -8,6 +8,7 @@
 mod attributes;
 mod bias_grad;
 mod choice;
+mod depthwise;
 mod forward;
 mod gemm;
 mod gemm_weight_grad;
@@ -36,6 +37,7 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
         (&lanes::KERNEL, lanes::specialisations()),
     ];
     list.extend(lanes::copies::kernels());
+    list.extend(depthwise::kernels());
     list.extend(gemm::kernels());
     list.extend(gemm_weight_grad::kernels());
     list.extend(weight_grad_lanes::kernels());

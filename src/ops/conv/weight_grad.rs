@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    ConvAttributes, Direction, Problem, Variant, choose, gemm_weight_grad, naive, weight_grad_lanes,
+    ConvAttributes, Direction, Problem, Variant, choose, depthwise, gemm_weight_grad, naive,
+    weight_grad_lanes,
 };
 use crate::ops::{Build, Cost, Lowering, OpError, Operator, ValueId, expect_shape, take};
 use crate::tensor::Shape;
@@ -39,6 +40,7 @@ impl Operator for ConvWeightGrad {
         };
         match choose(Direction::WeightGrad, &problem, to.device, OP)? {
             Variant::Lanes => weight_grad_lanes::lower(to, &problem, &x, &dy, &dw),
+            Variant::Depthwise => depthwise::weight_grad(to, &problem, &x, &dy, &dw),
             Variant::Gemm => gemm_weight_grad::lower(to, &problem, &x, &dy, &dw),
             Variant::Naive => naive::weight_grad(to, &problem, &x, &dy, &dw),
         }

@@ -24,7 +24,7 @@ pub enum Variant {
     Lanes,
     /// Strips of outputs along x, for groups of one input channel; any device.
     Depthwise,
-    /// Implicit matrix products through workgroup memory, for GPUs; any window, no groups.
+    /// Implicit matrix products through workgroup memory, made for GPUs; any window, no groups.
     Gemm,
     /// One output per invocation; any window, any groups, any device.
     Naive,
@@ -58,9 +58,9 @@ impl Variant {
     }
 
     /// Whether it is worth choosing there where nothing is forced.
-    fn pays(self, direction: Direction, problem: &Problem, device: &DeviceProfile) -> bool {
+    fn pays(self, direction: Direction, problem: &Problem) -> bool {
         match self {
-            Self::Gemm => gemm::pays(direction, problem, device),
+            Self::Gemm => gemm::pays(direction, problem),
             Self::Lanes | Self::Depthwise | Self::Naive => true,
         }
     }
@@ -119,6 +119,6 @@ pub fn choose(
     }
     Ok(Variant::ALL
         .into_iter()
-        .find(|v| fits(v) && v.pays(direction, problem, device))
+        .find(|v| fits(v) && v.pays(direction, problem))
         .unwrap_or(Variant::Naive))
 }

@@ -6,7 +6,7 @@
 //! windows of all residues together exactly once.
 
 use super::{Direction, Problem};
-use crate::gpu::{Access, AdapterClass, Constants, DeviceProfile, Kernel, ParamBlock};
+use crate::gpu::{Access, Constants, DeviceProfile, Kernel, ParamBlock};
 use crate::ops::{Lowering, Operand, grid};
 use crate::param_block;
 use crate::tensor::Shape;
@@ -204,14 +204,14 @@ pub(super) fn supports(direction: Direction, problem: &Problem, device: &DeviceP
             || 4 * packed_len(problem, direction) as u64 <= limit)
 }
 
-/// Whether they are the better choice there.
-pub(super) fn pays(direction: Direction, problem: &Problem, device: &DeviceProfile) -> bool {
+/// Whether they are the better choice than the naive kernels: also on a CPU, where they are 5 to 9 times as fast for 32
+/// channels, 3x3x3.
+pub(super) fn pays(direction: Direction, problem: &Problem) -> bool {
     let [from, to] = channels(problem, direction);
-    let enough = match direction {
+    match direction {
         Direction::WeightGrad => from * problem.attributes.taps() >= STEP && to >= FEW_CHANNELS,
         Direction::Forward | Direction::InputGrad => from >= FEW_CHANNELS && to >= FEW_CHANNELS,
-    };
-    device.class == AdapterClass::Gpu && enough
+    }
 }
 
 /// Appends target = the forward convolution or the input gradient of source, + bias; `operands` are source, weight and

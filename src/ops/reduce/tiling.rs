@@ -6,7 +6,8 @@ use crate::tensor::Shape;
 /// Invocations of a workgroup over voxels.
 const LANES: usize = 256;
 /// Packs that an invocation of a map writes, one after the other: enough that the loads of its channel's numbers do
-/// not count.
+/// not count. Instance norm with leaky ReLU, 32 channels at 64^3, forward and backward on lavapipe, CPU time: 114 ms with
+/// (MAP, SUM) = (8, 16) and (4, 16), 118 ms with (8, 8), 242 ms with (16, 32).
 pub const MAP_STEPS: u32 = 8;
 /// Packs that an invocation of a reduction reads.
 pub const SUM_STEPS: u32 = 16;

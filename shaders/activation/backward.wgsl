@@ -6,6 +6,7 @@
 
 alias Pack = f32;
 const KIND: u32 = 1;
+const LANES: u32 = 256;
 const STEPS: u32 = 8;
 const RELU: u32 = 1;
 const LEAKY_RELU: u32 = 2;
@@ -60,7 +61,7 @@ fn activate_gradient(z: Pack, slope: Pack) -> Pack {
     }
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
@@ -68,7 +69,7 @@ fn main(
 ) {
     let n = group.z / params.channels;
     let c = group.z % params.channels;
-    let first = (group.y * groups.x + group.x) * 256u * STEPS + lane;
+    let first = (group.y * groups.x + group.x) * LANES * STEPS + lane;
     let from_x = params.x_offset + n * params.x_batch + c * params.packs;
     let from_dy = params.dy_offset + n * params.dy_batch + c * params.packs;
     let to_dx = params.dx_offset + n * params.dx_batch + c * params.packs;
@@ -77,7 +78,7 @@ fn main(
         slope = Pack(slopes[params.slope_offset + c]);
     }
     for (var s = 0u; s < STEPS; s++) {
-        let i = first + s * 256u;
+        let i = first + s * LANES;
         if i >= params.packs {
             break;
         }

@@ -1,12 +1,13 @@
 // y = act(x), element by element.
 //
-// Index map: one workgroup = 256 * STEPS consecutive packs of one channel, lane l taking l, l + 256, ...; (x, y) of the
+// Index map: one workgroup = LANES * STEPS consecutive packs of one channel, lane l taking l, l + LANES, ...; (x, y) of the
 // grid count blocks, z counts n * C + c. KIND is the function; the slope is the block's, or for PReLU slopes[c] (without
 // PReLU x stands at that binding and is not read). Saves nothing: backward starts from x.
 // Accuracy: a few roundings, the sigmoid that of exp. Deterministic: each output has one writer.
 
 alias Pack = f32;
 const KIND: u32 = 1;
+const LANES: u32 = 256;
 const STEPS: u32 = 8;
 const RELU: u32 = 1;
 const LEAKY_RELU: u32 = 2;
@@ -57,7 +58,7 @@ fn activate(z: Pack, slope: Pack) -> Pack {
     }
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
@@ -65,7 +66,7 @@ fn main(
 ) {
     let n = group.z / params.channels;
     let c = group.z % params.channels;
-    let first = (group.y * groups.x + group.x) * 256u * STEPS + lane;
+    let first = (group.y * groups.x + group.x) * LANES * STEPS + lane;
     let from_x = params.x_offset + n * params.x_batch + c * params.packs;
     let to_y = params.y_offset + n * params.y_batch + c * params.packs;
     var slope = Pack(params.slope);
@@ -73,7 +74,7 @@ fn main(
         slope = Pack(slopes[params.slope_offset + c]);
     }
     for (var s = 0u; s < STEPS; s++) {
-        let i = first + s * 256u;
+        let i = first + s * LANES;
         if i >= params.packs {
             break;
         }

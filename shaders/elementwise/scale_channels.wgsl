@@ -1,10 +1,11 @@
 // y[n, c, v] = scale[n, c] * x[n, c, v].
 //
-// Index map: one workgroup = 256 * STEPS consecutive packs of one channel, lane l taking l, l + 256, ...; (x, y) of the
+// Index map: one workgroup = LANES * STEPS consecutive packs of one channel, lane l taking l, l + LANES, ...; (x, y) of the
 // grid count blocks, z counts n * C + c. Saves nothing: dx is the same with dy in place of x, and the gradient of the scale
 // is reduce/products of dy and x. Written `=`. Accuracy: one rounding. Deterministic: each output has one writer.
 
 alias Pack = f32;
+const LANES: u32 = 256;
 const STEPS: u32 = 8;
 
 struct Params {
@@ -23,7 +24,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> scale: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<Pack>;
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
@@ -31,12 +32,12 @@ fn main(
 ) {
     let n = group.z / params.channels;
     let c = group.z % params.channels;
-    let first = (group.y * groups.x + group.x) * 256u * STEPS + lane;
+    let first = (group.y * groups.x + group.x) * LANES * STEPS + lane;
     let from_x = params.x_offset + n * params.x_batch + c * params.packs;
     let to_y = params.y_offset + n * params.y_batch + c * params.packs;
     let factor = scale[params.scale_offset + n * params.scale_batch + c];
     for (var s = 0u; s < STEPS; s++) {
-        let i = first + s * 256u;
+        let i = first + s * LANES;
         if i >= params.packs {
             break;
         }

@@ -1,6 +1,6 @@
 // y = act(gamma * (x - mean) * rstd + beta).
 //
-// Index map: one workgroup = 256 * STEPS consecutive packs of one channel, lane l taking l, l + 256, ...; (x, y) of the
+// Index map: one workgroup = LANES * STEPS consecutive packs of one channel, lane l taking l, l + LANES, ...; (x, y) of the
 // grid count blocks, z counts n * C + c. The statistics of (n, c) lie at n * batch + c / per_stat (per_stat channels
 // share one; a batch stride of 0 shares them over the samples). KIND is the activation; the slope is the block's, or for
 // PReLU slopes[c] (without PReLU another buffer stands at that binding and is not read).
@@ -9,6 +9,7 @@
 
 alias Pack = f32;
 const KIND: u32 = 0;
+const LANES: u32 = 256;
 const STEPS: u32 = 8;
 const RELU: u32 = 1;
 const LEAKY_RELU: u32 = 2;
@@ -70,13 +71,13 @@ fn activate(z: Pack, slope: Pack) -> Pack {
     }
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let first = (group.y * groups.x + group.x) * 256u * STEPS + lane;
+    let first = (group.y * groups.x + group.x) * LANES * STEPS + lane;
     if first >= params.packs {
         return;
     }
@@ -94,7 +95,7 @@ fn main(
     let from_x = params.x_offset + n * params.x_batch + c * params.packs;
     let to_y = params.y_offset + n * params.y_batch + c * params.packs;
     for (var s = 0u; s < STEPS; s++) {
-        let i = first + s * 256u;
+        let i = first + s * LANES;
         if i >= params.packs {
             break;
         }

@@ -6,6 +6,7 @@
 
 alias Pack = f32;
 const KIND: u32 = 0;
+const LANES: u32 = 256;
 const STEPS: u32 = 8;
 const RELU: u32 = 1;
 const LEAKY_RELU: u32 = 2;
@@ -58,13 +59,13 @@ fn activate_gradient(z: Pack, slope: Pack) -> Pack {
     }
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let first = (group.y * groups.x + group.x) * 256u * STEPS + lane;
+    let first = (group.y * groups.x + group.x) * LANES * STEPS + lane;
     if first >= params.packs {
         return;
     }
@@ -76,7 +77,7 @@ fn main(
     let from_dy = params.dy_offset + n * params.dy_batch + c * params.packs;
     let to_dx = params.dx_offset + n * params.dx_batch + c * params.packs;
     for (var s = 0u; s < STEPS; s++) {
-        let i = first + s * 256u;
+        let i = first + s * LANES;
         if i >= params.packs {
             break;
         }

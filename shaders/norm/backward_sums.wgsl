@@ -8,6 +8,7 @@
 
 alias Pack = f32;
 const KIND: u32 = 0;
+const LANES: u32 = 256;
 const STEPS: u32 = 16;
 const RELU: u32 = 1;
 const LEAKY_RELU: u32 = 2;
@@ -73,14 +74,14 @@ fn activate_gradient(z: Pack, slope: Pack) -> Pack {
     }
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
     let block = group.y * groups.x + group.x;
-    let slot = block * 256u + lane;
+    let slot = block * LANES + lane;
     if slot >= params.slots {
         return;
     }
@@ -97,12 +98,12 @@ fn main(
     }
     let from_x = params.x_offset + n * params.x_batch + c * params.packs;
     let from_dy = params.dy_offset + n * params.dy_batch + c * params.packs;
-    let first = block * 256u * STEPS + lane;
+    let first = block * LANES * STEPS + lane;
     var sum_dz = Pack(0.0);
     var sum_dz_xhat = Pack(0.0);
     var sum_slope = Pack(0.0);
     for (var s = 0u; s < STEPS; s++) {
-        let i = first + s * 256u;
+        let i = first + s * LANES;
         if i >= params.packs {
             break;
         }

@@ -6,7 +6,7 @@
 // share statistics: Welford alone rounds a running mean of the size of x, and so loses digits of the variance as soon as
 // the mean is large against the deviation.
 //
-// Index map: one workgroup = 256 * STEPS consecutive packs of one channel, lane l taking l, l + 256, ...; (x, y) of the
+// Index map: one workgroup = LANES * STEPS consecutive packs of one channel, lane l taking l, l + LANES, ...; (x, y) of the
 // grid count blocks, z counts n * C + c. `partials` holds three planes (count, mean, m2); the partial result s < slots
 // of (n, c) lies at n * partial_n + c * partial_c + s of each, so that what is merged later lies side by side.
 // `x_scalars` is x once more, for the shift.
@@ -15,6 +15,7 @@
 // CPU device (56 to 120 cycles for 8 lanes, against 24 a component of a vec4 load).
 
 alias Pack = f32;
+const LANES: u32 = 256;
 const STEPS: u32 = 16;
 
 struct Params {
@@ -37,14 +38,14 @@ struct Params {
 @group(0) @binding(2) var<storage, read> x_scalars: array<f32>;
 @group(0) @binding(3) var<storage, read_write> partials: array<Pack>;
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
     let block = group.y * groups.x + group.x;
-    let slot = block * 256u + lane;
+    let slot = block * LANES + lane;
     if slot >= params.slots {
         return;
     }
@@ -53,12 +54,12 @@ fn main(
     let start = params.x_offset + n * params.x_batch + c * params.packs;
     let shift_at = params.shift_offset + n * params.shift_batch + c / params.per_stat * params.shift_stat;
     let shift = Pack(x_scalars[shift_at]);
-    let first = block * 256u * STEPS + lane;
+    let first = block * LANES * STEPS + lane;
     var count = 0.0;
     var mean = Pack(0.0);
     var m2 = Pack(0.0);
     for (var s = 0u; s < STEPS; s++) {
-        let i = first + s * 256u;
+        let i = first + s * LANES;
         if i >= params.packs {
             break;
         }

@@ -1,12 +1,13 @@
 // sum(a * b) over the voxels of each channel of each sample, or with NEGATIVE = 1 sum(a * min(b, 0)), as partial results:
 // the gradient of a factor of a channel, and that of a slope of PReLU.
 //
-// Index map: one workgroup = 256 * STEPS consecutive packs of one channel, lane l taking l, l + 256, ...; (x, y) of the
+// Index map: one workgroup = LANES * STEPS consecutive packs of one channel, lane l taking l, l + LANES, ...; (x, y) of the
 // grid count blocks, z counts n * C + c. Each invocation adds up to STEPS packs, each component a stream of its own, and
 // stores at n * partial_n + c * partial_c + its number. reduce/merge_sums adds them in a fixed tree.
 
 alias Pack = f32;
 const NEGATIVE: u32 = 0;
+const LANES: u32 = 256;
 const STEPS: u32 = 16;
 
 struct Params {
@@ -26,14 +27,14 @@ struct Params {
 @group(0) @binding(2) var<storage, read> b: array<Pack>;
 @group(0) @binding(3) var<storage, read_write> partials: array<Pack>;
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
     let block = group.y * groups.x + group.x;
-    let slot = block * 256u + lane;
+    let slot = block * LANES + lane;
     if slot >= params.slots {
         return;
     }
@@ -41,10 +42,10 @@ fn main(
     let c = group.z % params.channels;
     let from_a = params.a_offset + n * params.a_batch + c * params.packs;
     let from_b = params.b_offset + n * params.b_batch + c * params.packs;
-    let first = block * 256u * STEPS + lane;
+    let first = block * LANES * STEPS + lane;
     var total = Pack(0.0);
     for (var s = 0u; s < STEPS; s++) {
-        let i = first + s * 256u;
+        let i = first + s * LANES;
         if i >= params.packs {
             break;
         }

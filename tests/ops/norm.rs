@@ -153,6 +153,8 @@ const ODD: Shape = Shape::new(2, 3, 5, 6, 7);
 const IN_FOURS: Shape = Shape::new(2, 6, 3, 5, 8);
 /// More than one block of a channel, the last one not full.
 const LONG: Shape = Shape::new(2, 2, 21, 30, 52);
+/// A row of one workgroup of four steps.
+const MIDDLE: Shape = Shape::new(2, 3, 9, 10, 11);
 /// Enough partial results for two merges before the last.
 const LONGEST_ODD: Shape = Shape::new(1, 1, 37, 101, 103);
 const LONG_ODD: Shape = Shape::new(1, 2, 21, 31, 17);
@@ -219,7 +221,7 @@ fn every_activation_is_fused_forward_and_backward() {
 #[test]
 fn every_kind_has_the_whole_gradient() {
     let leaky = Some(Activation::LeakyRelu { slope: 0.01 });
-    for shape in [ODD, IN_FOURS, LONG, LONG_ODD] {
+    for shape in [ODD, IN_FOURS, MIDDLE, LONG, LONG_ODD] {
         Example::new(NormKind::Batch, leaky, shape).check();
         Example::new(NormKind::Group { groups: 1 }, leaky, shape).check();
     }
@@ -256,7 +258,7 @@ fn statistics_match_the_reference() {
         NormKind::Batch,
         NormKind::Group { groups: 1 },
     ] {
-        for shape in [ODD, IN_FOURS, LONG, LONG_ODD, LONGEST_ODD] {
+        for shape in [ODD, IN_FOURS, MIDDLE, LONG, LONG_ODD, LONGEST_ODD] {
             check_stats(kind, random_in(shape, 1, -1.0, 3.0));
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Activation;
-use crate::gpu::{Access, Kernel, ParamBlock};
+use crate::gpu::{Access, Constants, Kernel, ParamBlock};
 use crate::ops::reduce::{ChannelProducts, MAP_STEPS, Tiling};
 use crate::ops::{
     Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape,
@@ -82,12 +82,10 @@ fn slopes_of(activation: Activation, inputs: &[Operand]) -> Operand {
     inputs[usize::from(activation.takes_slope())]
 }
 
-fn constants(activation: Activation, tiling: &Tiling) -> Vec<(&'static str, u32)> {
-    vec![
-        ("Pack", tiling.width),
-        ("KIND", activation.kind()),
-        ("STEPS", MAP_STEPS),
-    ]
+fn constants(activation: Activation, tiling: &Tiling) -> Constants {
+    let mut constants = tiling.constants();
+    constants.push(("KIND", activation.kind()));
+    constants
 }
 
 impl Operator for Activate {
@@ -123,7 +121,7 @@ impl Operator for Activate {
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
         let (x, y) = (to.inputs[0], to.outputs[0]);
         let slopes = slopes_of(self.0, to.inputs);
-        let tiling = Tiling::channels(&[&x, &y]);
+        let tiling = Tiling::channels(&[&x, &y], MAP_STEPS);
         let params = ForwardParams {
             x_offset: tiling.packs_of(x.offset),
             x_batch: tiling.packs_of(x.batch_stride),
@@ -134,7 +132,7 @@ impl Operator for Activate {
             slope_offset: slopes.offset,
             slope: self.0.slope(),
         };
-        let groups = tiling.groups(MAP_STEPS);
+        let groups = tiling.groups();
         let constants = constants(self.0, &tiling);
         to.dispatch(&FORWARD, constants, &params, &[&x, &slopes, &y], groups);
         Ok(())
@@ -172,7 +170,7 @@ impl Operator for ActivateBackward {
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
         let slopes = slopes_of(self.0, to.inputs);
         let (x, dy, dx) = (to.inputs[0], to.inputs[to.inputs.len() - 1], to.outputs[0]);
-        let tiling = Tiling::channels(&[&x, &dy, &dx]);
+        let tiling = Tiling::channels(&[&x, &dy, &dx], MAP_STEPS);
         let params = BackwardParams {
             x_offset: tiling.packs_of(x.offset),
             x_batch: tiling.packs_of(x.batch_stride),
@@ -185,7 +183,7 @@ impl Operator for ActivateBackward {
             slope_offset: slopes.offset,
             slope: self.0.slope(),
         };
-        let groups = tiling.groups(MAP_STEPS);
+        let groups = tiling.groups();
         let constants = constants(self.0, &tiling);
         to.dispatch(
             &BACKWARD,

@@ -2,7 +2,7 @@
 
 use crate::gpu::{Access, Constants, Kernel, ParamBlock};
 use crate::ops::Lowering;
-use crate::ops::reduce::{MAP_STEPS, Tiling};
+use crate::ops::reduce::{self, MAP_STEPS, Tiling, with};
 use crate::param_block;
 
 param_block!(Params {
@@ -30,24 +30,14 @@ pub(super) enum Operation {
 }
 
 pub(super) fn specialisations() -> Vec<Constants> {
-    [Operation::Add, Operation::Multiply]
-        .iter()
-        .flat_map(|&o| [1, 4].map(|width| constants(o, width)))
-        .collect()
-}
-
-fn constants(operation: Operation, width: u32) -> Constants {
-    vec![
-        ("Pack", width),
-        ("OPERATION", operation as u32),
-        ("STEPS", MAP_STEPS),
-    ]
+    let of = |o: Operation| with(reduce::specialisations(MAP_STEPS), "OPERATION", o as u32);
+    [Operation::Add, Operation::Multiply].map(of).concat()
 }
 
 /// Output 0 = input 0 (operation) input 1.
 pub(super) fn lower(operation: Operation, to: &mut Lowering<'_>) {
     let (a, b, y) = (to.inputs[0], to.inputs[1], to.outputs[0]);
-    let tiling = Tiling::samples(&[&a, &b, &y]);
+    let tiling = Tiling::samples(&[&a, &b, &y], MAP_STEPS);
     let params = Params {
         a_offset: tiling.packs_of(a.offset),
         a_batch: tiling.packs_of(a.batch_stride),
@@ -57,7 +47,8 @@ pub(super) fn lower(operation: Operation, to: &mut Lowering<'_>) {
         y_batch: tiling.packs_of(y.batch_stride),
         packs: tiling.packs as u32,
     };
-    let groups = tiling.groups(MAP_STEPS);
-    let constants = constants(operation, tiling.width);
+    let groups = tiling.groups();
+    let mut constants = tiling.constants();
+    constants.push(("OPERATION", operation as u32));
     to.dispatch(&KERNEL, constants, &params, &[&a, &b, &y], groups);
 }

@@ -10,13 +10,12 @@ pub use multiply::{Multiply, multiply};
 pub use scale_channels::{ScaleChannels, scale_channels};
 
 use crate::gpu::{Constants, Kernel};
-use crate::ops::reduce::MAP_STEPS;
+use crate::ops::reduce::{MAP_STEPS, specialisations};
 
 /// The kernels of this family with the specialisations in use, for the checks that need no GPU.
 pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
-    let scale = [1, 4].map(|w| vec![("Pack", w), ("STEPS", MAP_STEPS)]);
     vec![
         (&binary::KERNEL, binary::specialisations()),
-        (&scale_channels::KERNEL, scale.to_vec()),
+        (&scale_channels::KERNEL, specialisations(MAP_STEPS)),
     ]
 }

@@ -65,7 +65,7 @@ impl Operator for ScaleChannels {
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
         let (x, scale, y) = (to.inputs[0], to.inputs[1], to.outputs[0]);
-        let tiling = Tiling::channels(&[&x, &y]);
+        let tiling = Tiling::channels(&[&x, &y], MAP_STEPS);
         let params = Params {
             x_offset: tiling.packs_of(x.offset),
             x_batch: tiling.packs_of(x.batch_stride),
@@ -76,9 +76,14 @@ impl Operator for ScaleChannels {
             packs: tiling.packs as u32,
             channels: x.shape.c() as u32,
         };
-        let constants = vec![("Pack", tiling.width), ("STEPS", MAP_STEPS)];
-        let groups = tiling.groups(MAP_STEPS);
-        to.dispatch(&KERNEL, constants, &params, &[&x, &scale, &y], groups);
+        let groups = tiling.groups();
+        to.dispatch(
+            &KERNEL,
+            tiling.constants(),
+            &params,
+            &[&x, &scale, &y],
+            groups,
+        );
         Ok(())
     }
 

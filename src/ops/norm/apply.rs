@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::NormKind;
 use super::backward::NormBackward;
-use crate::gpu::{Access, Kernel, ParamBlock};
+use crate::gpu::{Access, Constants, Kernel, ParamBlock};
 use crate::ops::activation::Activation;
 use crate::ops::reduce::{MAP_STEPS, Tiling};
 use crate::ops::{
@@ -78,6 +78,13 @@ impl NormApply {
     /// The constant `KIND` of the kernels.
     pub(super) fn activation_kind(&self) -> u32 {
         self.activation.map_or(0, Activation::kind)
+    }
+
+    /// The specialisation of a kernel over voxels.
+    pub(super) fn constants(&self, tiling: &Tiling) -> Constants {
+        let mut constants = tiling.constants();
+        constants.push(("KIND", self.activation_kind()));
+        constants
     }
 
     pub(super) fn takes_slope(&self) -> bool {
@@ -158,7 +165,7 @@ impl Operator for NormApply {
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
         let (o, y) = (self.operands(to.inputs), to.outputs[0]);
-        let tiling = Tiling::channels(&[&o.x, &y]);
+        let tiling = Tiling::channels(&[&o.x, &y], MAP_STEPS);
         let params = Params {
             x_offset: tiling.packs_of(o.x.offset),
             x_batch: tiling.packs_of(o.x.batch_stride),
@@ -176,13 +183,9 @@ impl Operator for NormApply {
             slope_offset: o.slopes.offset,
             slope: self.slope(),
         };
-        let constants = vec![
-            ("Pack", tiling.width),
-            ("KIND", self.activation_kind()),
-            ("STEPS", MAP_STEPS),
-        ];
+        let constants = self.constants(&tiling);
         let operands = [&o.x, &o.mean, &o.rstd, &o.gamma, &o.beta, &o.slopes, &y];
-        let groups = tiling.groups(MAP_STEPS);
+        let groups = tiling.groups();
         to.dispatch(&KERNEL, constants, &params, &operands, groups);
         Ok(())
     }

@@ -120,7 +120,7 @@ const OP: &str = "norm.backward";
 impl NormBackward {
     /// Sums dz, dz * xhat and with PReLU dy * z for each (n, c): scalars, planes of N * C.
     fn totals(&self, to: &mut Lowering<'_>, o: &Operands, dy: &Operand) -> Operand {
-        let tiling = Tiling::channels(&[&o.x, dy]);
+        let tiling = Tiling::channels(&[&o.x, dy], SUM_STEPS);
         let rows = o.x.shape.n() * o.x.shape.c();
         let planes = 2 + usize::from(self.0.takes_slope());
         let slots = tiling.slots();
@@ -144,11 +144,7 @@ impl NormBackward {
             slots: slots as u32,
             plane: (rows * slots) as u32,
         };
-        let constants = vec![
-            ("Pack", tiling.width),
-            ("KIND", self.0.activation_kind()),
-            ("STEPS", SUM_STEPS),
-        ];
+        let constants = self.0.constants(&tiling);
         let operands = [
             &o.x,
             &o.mean,
@@ -159,7 +155,7 @@ impl NormBackward {
             dy,
             &partials.data,
         ];
-        let groups = tiling.groups(SUM_STEPS);
+        let groups = tiling.groups();
         to.dispatch(&SUMS, constants, &params, &operands, groups);
         partials.total(to)
     }
@@ -252,7 +248,7 @@ impl Operator for NormBackward {
         let totals = self.totals(to, &o, &dy);
         self.parameter_gradients(to, o.x.shape, &totals);
         let coefficients = self.coefficients(to, &o, &totals);
-        let tiling = Tiling::channels(&[&o.x, &dy, &dx]);
+        let tiling = Tiling::channels(&[&o.x, &dy, &dx], MAP_STEPS);
         let params = DxParams {
             x_offset: tiling.packs_of(o.x.offset),
             x_batch: tiling.packs_of(o.x.batch_stride),
@@ -263,12 +259,8 @@ impl Operator for NormBackward {
             packs: tiling.packs as u32,
             channels: o.x.shape.c() as u32,
         };
-        let constants = vec![
-            ("Pack", tiling.width),
-            ("KIND", self.0.activation_kind()),
-            ("STEPS", MAP_STEPS),
-        ];
-        let groups = tiling.groups(MAP_STEPS);
+        let constants = self.0.constants(&tiling);
+        let groups = tiling.groups();
         to.dispatch(
             &DX,
             constants,

@@ -21,7 +21,7 @@ pub use stats::NormStats;
 
 use crate::gpu::{Constants, Kernel};
 use crate::ops::activation::Activation;
-use crate::ops::reduce::{FAN, MAP_STEPS, SUM_STEPS};
+use crate::ops::reduce::{FAN, MAP_STEPS, SUM_STEPS, specialisations, with};
 
 /// The kernels of this family with the specialisations in use, for the checks that need no GPU.
 pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
@@ -29,18 +29,13 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
         .chain(Activation::ALL.map(Activation::kind))
         .collect();
     let of_kind = |steps: u32| -> Vec<Constants> {
-        kinds
-            .iter()
-            .flat_map(|&k| [1, 4].map(|w| vec![("Pack", w), ("KIND", k), ("STEPS", steps)]))
-            .collect()
+        let of = |&k: &u32| with(specialisations(steps), "KIND", k);
+        kinds.iter().flat_map(of).collect()
     };
     let small: Vec<Constants> = kinds.iter().map(|&k| vec![("KIND", k)]).collect();
     let merge: Vec<Constants> = [1, 4].map(|w| vec![("Pack", w), ("FAN", FAN)]).to_vec();
-    let stats: Vec<Constants> = [1, 4]
-        .map(|w| vec![("Pack", w), ("STEPS", SUM_STEPS)])
-        .to_vec();
     vec![
-        (&stats::KERNEL, stats),
+        (&stats::KERNEL, specialisations(SUM_STEPS)),
         (&stats::MERGE, merge),
         (&stats::FINISH, vec![vec![]]),
         (&apply::KERNEL, of_kind(MAP_STEPS)),

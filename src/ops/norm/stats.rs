@@ -143,7 +143,7 @@ impl Operator for NormStats {
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
         let (x, mean, rstd) = (to.inputs[0], to.outputs[0], to.outputs[1]);
-        let (tiling, channels) = (Tiling::channels(&[&x]), x.shape.c());
+        let (tiling, channels) = (Tiling::channels(&[&x], SUM_STEPS), x.shape.c());
         let (rows, slots) = (mean.shape.len(), tiling.slots());
         let members = slots * self.kind.members(x.shape);
         let partials = Moments::scratch(to, rows, members, tiling.width);
@@ -169,11 +169,10 @@ impl Operator for NormStats {
             partial_c: partial_c as u32,
             plane: (rows * members) as u32,
         };
-        let constants = vec![("Pack", tiling.width), ("STEPS", SUM_STEPS)];
-        let groups = tiling.groups(SUM_STEPS);
+        let groups = tiling.groups();
         to.dispatch(
             &KERNEL,
-            constants,
+            tiling.constants(),
             &params,
             &[&x, &x, &partials.data],
             groups,

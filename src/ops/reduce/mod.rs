@@ -7,17 +7,24 @@ mod tiling;
 
 pub use products::ChannelProducts;
 pub use sums::{FAN, LAST, Sums};
-pub use tiling::{MAP_STEPS, SUM_STEPS, Tiling};
+pub use tiling::{MAP_STEPS, SUM_STEPS, Tiling, specialisations};
 
 use crate::gpu::{Constants, Kernel};
 
 /// The kernels of this family with the specialisations in use, for the checks that need no GPU.
 pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
     let merge = [1, 4].map(|w| vec![("Pack", w), ("FAN", FAN)]);
-    let products = [(1, 0), (1, 1), (4, 0), (4, 1)]
-        .map(|(w, negative)| vec![("Pack", w), ("NEGATIVE", negative), ("STEPS", SUM_STEPS)]);
+    let products = [0, 1].map(|negative| with(specialisations(SUM_STEPS), "NEGATIVE", negative));
     vec![
         (&sums::KERNEL, merge.to_vec()),
-        (&products::KERNEL, products.to_vec()),
+        (&products::KERNEL, products.concat()),
     ]
+}
+
+/// The same specialisations with one more constant.
+pub fn with(mut list: Vec<Constants>, name: &'static str, value: u32) -> Vec<Constants> {
+    for constants in &mut list {
+        constants.push((name, value));
+    }
+    list
 }

@@ -51,7 +51,7 @@ impl Operator for ChannelProducts {
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
         let (a, b, y) = (to.inputs[0], to.inputs[1], to.outputs[0]);
-        let tiling = Tiling::channels(&[&a, &b]);
+        let tiling = Tiling::channels(&[&a, &b], SUM_STEPS);
         let (slots, channels, samples) = (tiling.slots(), a.shape.c(), a.shape.n());
         let (partial_n, partial_c) = match self.over_batch {
             true => (slots, samples * slots),
@@ -71,12 +71,9 @@ impl Operator for ChannelProducts {
             partial_n: partial_n as u32,
             partial_c: partial_c as u32,
         };
-        let constants = vec![
-            ("Pack", tiling.width),
-            ("NEGATIVE", u32::from(self.negative_part)),
-            ("STEPS", SUM_STEPS),
-        ];
-        let groups = tiling.groups(SUM_STEPS);
+        let mut constants = tiling.constants();
+        constants.push(("NEGATIVE", u32::from(self.negative_part)));
+        let groups = tiling.groups();
         to.dispatch(
             &KERNEL,
             constants,

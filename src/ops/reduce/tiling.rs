@@ -1,16 +1,34 @@
 //! How kernels over voxels cut tensors into packs and blocks.
 
+use crate::gpu::Constants;
 use crate::ops::{Operand, grid, pack_width};
 use crate::tensor::Shape;
 
-/// Invocations of a workgroup over voxels.
-const LANES: usize = 256;
 /// Packs that an invocation of a map writes, one after the other: enough that the loads of its channel's numbers do
 /// not count. Instance norm with leaky ReLU, 32 channels at 64^3, forward and backward on lavapipe, CPU time: 114 ms with
 /// (MAP, SUM) = (8, 16) and (4, 16), 118 ms with (8, 8), 242 ms with (16, 32).
 pub const MAP_STEPS: u32 = 8;
 /// Packs that an invocation of a reduction reads.
 pub const SUM_STEPS: u32 = 16;
+
+/// Lanes of a workgroup and packs of an invocation, for rows of up to so many packs; longer rows take 256 lanes and the
+/// full number. A CPU device runs idle lanes and steps as well: they were most of the time of the deep, small layers.
+const SMALL: [(usize, u32, u32); 2] = [(128, 32, 4), (1024, 256, 4)];
+const LANES: u32 = 256;
+
+/// The specialisations of a kernel whose invocations take up to `steps` packs.
+pub fn specialisations(steps: u32) -> Vec<Constants> {
+    let mut sizes = vec![(LANES, steps)];
+    sizes.extend(SMALL.map(|(_, lanes, steps)| (lanes, steps)));
+    sizes
+        .iter()
+        .flat_map(|&(lanes, steps)| [1, 4].map(|width| constants(width, lanes, steps)))
+        .collect()
+}
+
+fn constants(width: u32, lanes: u32, steps: u32) -> Constants {
+    vec![("Pack", width), ("LANES", lanes), ("STEPS", steps)]
+}
 
 /// Rows (channels, or whole samples) cut into packs of 1 or 4 voxels, and these into blocks.
 #[derive(Clone, Copy, Debug)]
@@ -20,28 +38,42 @@ pub struct Tiling {
     /// Packs of a row.
     pub packs: usize,
     rows: usize,
+    lanes: u32,
+    steps: u32,
 }
 
 impl Tiling {
     /// One row for each channel of each sample of `operands`, all of one shape.
-    pub fn channels(operands: &[&Operand]) -> Self {
+    /// An invocation takes up to `steps` packs.
+    pub fn channels(operands: &[&Operand], steps: u32) -> Self {
         let shape = shape_of(operands);
-        Self::new(operands, shape.voxels(), shape.n() * shape.c())
+        Self::new(operands, steps, shape.voxels(), shape.n() * shape.c())
     }
 
     /// One row for each sample of `operands`, all of one shape.
-    pub fn samples(operands: &[&Operand]) -> Self {
+    /// An invocation takes up to `steps` packs.
+    pub fn samples(operands: &[&Operand], steps: u32) -> Self {
         let shape = shape_of(operands);
-        Self::new(operands, shape.per_sample(), shape.n())
+        Self::new(operands, steps, shape.per_sample(), shape.n())
     }
 
-    fn new(operands: &[&Operand], row: usize, rows: usize) -> Self {
+    fn new(operands: &[&Operand], steps: u32, row: usize, rows: usize) -> Self {
         let width = pack_width(operands);
+        let packs = row / width as usize;
+        let small = SMALL.iter().find(|(most, ..)| packs <= *most);
+        let (lanes, steps) = small.map_or((LANES, steps), |&(_, lanes, steps)| (lanes, steps));
         Self {
             width,
-            packs: row / width as usize,
+            packs,
             rows,
+            lanes,
+            steps,
         }
+    }
+
+    /// The specialisation: what [`specialisations`] lists.
+    pub fn constants(&self) -> Constants {
+        constants(self.width, self.lanes, self.steps)
     }
 
     /// An offset or a stride in packs.
@@ -49,16 +81,19 @@ impl Tiling {
         elements / self.width
     }
 
-    /// The grid for invocations that take `steps` packs: (x, y) count blocks of a row, z rows.
-    pub fn groups(&self, steps: u32) -> [u32; 3] {
-        let [x, y, _] = grid(self.packs.div_ceil(LANES * steps as usize));
+    fn blocks(&self) -> usize {
+        self.packs.div_ceil((self.lanes * self.steps) as usize)
+    }
+
+    /// The grid: (x, y) count blocks of a row, z rows.
+    pub fn groups(&self) -> [u32; 3] {
+        let [x, y, _] = grid(self.blocks());
         [x, y, self.rows as u32]
     }
 
     /// Partial results of a row, one from each invocation that has packs to reduce.
     pub fn slots(&self) -> usize {
-        let blocks = self.packs.div_ceil(LANES * SUM_STEPS as usize);
-        (blocks * LANES).min(self.packs)
+        (self.blocks() * self.lanes as usize).min(self.packs)
     }
 }
 

@@ -4,9 +4,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::dataset::DatasetError;
+use crate::dataset::synthetic::SyntheticError;
 use crate::gpu::GpuError;
 use crate::graph::GraphError;
+use crate::infer::InferError;
 use crate::metrics::MetricsError;
+use crate::report::picture::PictureError;
+use crate::train::{ConfigError, TrainError};
 use crate::volume::VolumeError;
 
 /// An error of a verb.
@@ -49,6 +53,21 @@ pub enum CliError {
     /// The metrics.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    /// A training run.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The configuration of a training run.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A trained network at work.
+    #[error(transparent)]
+    Infer(#[from] InferError),
+    /// The demo's data set.
+    #[error(transparent)]
+    Synthetic(#[from] SyntheticError),
+    /// A picture of results.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
 }
 
 impl CliError {
@@ -57,6 +76,15 @@ impl CliError {
         Self::Input {
             path: path.to_owned(),
             problem: problem.to_string(),
+        }
+    }
+
+    /// [`CliError::Io`] while writing.
+    pub fn write(path: &Path, source: io::Error) -> Self {
+        Self::Io {
+            path: path.to_owned(),
+            action: "written",
+            source,
         }
     }
 
@@ -90,6 +118,12 @@ impl CliError {
             Self::Dataset(e) => e.is_users_fault(),
             Self::Gpu(e) => e.is_users_fault(),
             Self::Graph(e) => e.is_users_fault(),
+            Self::Train(e) => e.is_users_fault(),
+            Self::Config(_) => true,
+            Self::Infer(e) => e.is_users_fault(),
+            Self::Synthetic(SyntheticError::Volume(e)) => e.is_users_fault(),
+            Self::Synthetic(_) => true,
+            Self::Picture(_) => false,
         };
         if users { 2 } else { 1 }
     }

@@ -3,10 +3,13 @@
 //! Results go to stdout, as text or with `--json` as one document; news, progress and errors go to
 //! stderr. The exit code is 0, or 2 where the user can mend what went wrong, or 1 where it is ours.
 
+mod demo;
 mod devices;
 mod error;
 mod evaluate;
 mod output;
+mod predict;
+mod train;
 
 use std::process::ExitCode;
 
@@ -74,6 +77,12 @@ impl Common {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Train a network on a folder of labelled images.
+    Train(train::TrainArgs),
+    /// Segment images with a trained network.
+    Predict(predict::PredictArgs),
+    /// Make a labelled data set, train on it, predict, evaluate and draw a picture.
+    Demo(demo::DemoArgs),
     /// List the GPUs and what they can do.
     Devices(devices::DevicesArgs),
     /// Measure segmentations against the truth: Dice, IoU, HD95 and NSD.
@@ -92,6 +101,9 @@ pub fn run() -> ExitCode {
     };
     let output = Output::new(cli.common.json);
     let result = match cli.verb {
+        Verb::Train(args) => train::run(&args, &cli.common, &output),
+        Verb::Predict(args) => predict::run(&args, &cli.common, &output),
+        Verb::Demo(args) => demo::run(&args, &cli.common, &output),
         Verb::Devices(args) => devices::run(&args, &cli.common, &output),
         Verb::Evaluate(args) => evaluate::run(&args, &output),
     };

@@ -1,0 +1,169 @@
+//! `voxseg predict`: segmentations in the geometry of the images.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use super::{CliError, Common, Output};
+use crate::dataset::{Case, find_images};
+use crate::gpu::Gpu;
+use crate::infer::{InferenceOptions, Model, Weights};
+use crate::train::mirror_axes;
+use crate::volume::{ending_of, write_labels};
+
+/// Arguments of `voxseg predict`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  voxseg predict runs/atrium -i Dataset101_LeftAtrium/imagesTs -o predictions
+  voxseg predict runs/atrium -i scan.nii.gz -o scan_segmentation.nii.gz
+  voxseg predict runs/glioma -i flair.nii.gz -i t1c.nii.gz -o tumour.nii.gz --tta")]
+pub struct PredictArgs {
+    /// Folder of a run (`voxseg train -o`).
+    pub run: PathBuf,
+    /// Folder of images named CASE_0000.nii.gz (channels _0000, _0001, …), or the image files of one case, one for each
+    /// channel in order.
+    #[arg(short, long, value_name = "IN", required = true, num_args = 1..)]
+    pub input: Vec<PathBuf>,
+    /// Folder for the label maps, or the file for one case.
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+    /// Which checkpoint of the run.
+    #[arg(long, value_enum, default_value_t = Checkpoint::Final)]
+    pub checkpoint: Checkpoint,
+    /// Average over mirror images (test-time augmentation): more accurate, up to 8 times the work.
+    #[arg(long)]
+    pub tta: bool,
+    /// Distance between windows as a share of the patch.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
+    pub step_size: f64,
+    /// Leave out cases whose output is there already.
+    #[arg(long)]
+    pub continue_prediction: bool,
+}
+
+/// Which checkpoint of a run.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Checkpoint {
+    /// That of the last step.
+    Final,
+    /// That with the best validation Dice.
+    Best,
+    /// The newest.
+    Latest,
+}
+
+impl From<Checkpoint> for Weights {
+    fn from(checkpoint: Checkpoint) -> Self {
+        match checkpoint {
+            Checkpoint::Final => Self::Final,
+            Checkpoint::Best => Self::Best,
+            Checkpoint::Latest => Self::Latest,
+        }
+    }
+}
+
+/// A case and the file its segmentation goes to.
+struct Job {
+    case: Case,
+    output: PathBuf,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// Those of reading, the device and writing; cases done before stay.
+pub fn run(args: &PredictArgs, common: &Common, output: &Output) -> Result<(), CliError> {
+    if !(args.step_size > 0.0 && args.step_size <= 1.0) {
+        let message = format!(
+            "--step-size must lie above 0 and at most 1, found {}",
+            args.step_size
+        );
+        return Err(CliError::Usage(message));
+    }
+    let gpu = pollster::block_on(Gpu::open(&common.gpu_options()))?;
+    output.news(&format!("adapter: {}", gpu.describe()));
+    let model = Model::load(&args.run, args.checkpoint.into(), gpu)?;
+    let written = predict_all(&model, args, output)?;
+    let list: Vec<String> = written.iter().map(|p| p.display().to_string()).collect();
+    output.result(&list.join("\n"), &serde_json::json!({ "written": written }));
+    Ok(())
+}
+
+fn predict_all(
+    model: &Model,
+    args: &PredictArgs,
+    output: &Output,
+) -> Result<Vec<PathBuf>, CliError> {
+    let options = InferenceOptions {
+        step: args.step_size,
+        mirror_axes: if args.tta {
+            mirror_axes(model.plan())
+        } else {
+            Vec::new()
+        },
+    };
+    let jobs = find_jobs(model, args)?;
+    let bar = output.progress(jobs.len() as u64, "cases");
+    let mut written = Vec::new();
+    for job in jobs {
+        if args.continue_prediction && job.output.exists() {
+            bar.inc(1);
+            continue;
+        }
+        let mut patches = 0;
+        let labels = pollster::block_on(model.segment(&job.case, &options, &mut || {
+            patches += 1;
+            bar.set_message(format!("{} patch {patches}", job.case.id));
+        }))?;
+        write_labels(&job.output, &labels)?;
+        written.push(job.output);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(written)
+}
+
+fn find_jobs(model: &Model, args: &PredictArgs) -> Result<Vec<Job>, CliError> {
+    let plan = model.plan();
+    let channels = plan.preprocessing.channels.len();
+    if let [folder] = &args.input[..]
+        && folder.is_dir()
+    {
+        let cases = find_images(folder, channels, &plan.file_ending)?;
+        return Ok(cases
+            .into_iter()
+            .map(|case| Job {
+                output: args.output.join(format!("{}{}", case.id, plan.file_ending)),
+                case,
+            })
+            .collect());
+    }
+    if args.input.len() != channels {
+        return Err(CliError::Usage(format!(
+            "-i names {} files, this network takes {channels} channels; give a folder, or one file for each channel",
+            args.input.len()
+        )));
+    }
+    let id = case_name(&args.input[0]);
+    let output = match ending_of(&args.output) {
+        Some(_) => args.output.clone(),
+        None => args.output.join(format!("{id}{}", plan.file_ending)),
+    };
+    let case = Case {
+        id,
+        images: args.input.clone(),
+        label: None,
+    };
+    Ok(vec![Job { case, output }])
+}
+
+/// The file name without its ending and channel number.
+fn case_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let stem = match ending_of(path) {
+        Some(ending) => &name[..name.len() - ending.len()],
+        None => &name,
+    };
+    stem.strip_suffix("_0000").unwrap_or(stem).to_owned()
+}

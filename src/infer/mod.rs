@@ -1,0 +1,8 @@
+//! Inference: sliding windows, mirrored test-time augmentation, images in and label maps out.
+
+mod model;
+mod predictor;
+mod tiling;
+
+pub use model::{InferError, Model, Weights};
+pub use predictor::{InferenceOptions, Predictor};

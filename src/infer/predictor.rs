@@ -1,0 +1,265 @@
+//! Sliding-window inference over one volume.
+
+use std::sync::Arc;
+
+use super::tiling::{gaussian_window, mirror_combinations, window_starts};
+use crate::dataset::mirror;
+use crate::gpu::Gpu;
+use crate::graph::{
+    Executor, Graph, GraphError, Parameters, Program, ProgramOptions, remove_dead_nodes,
+};
+use crate::models::{ModelError, UNetConfig};
+use crate::nn::Mode;
+use crate::ops::ValueId;
+use crate::tensor::Shape;
+
+/// How a volume is predicted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InferenceOptions {
+    /// Distance between windows as a share of the window, 0.5 as nnU-Net's.
+    pub step: f64,
+    /// Spatial axes (0 = D, 1 = H, 2 = W) whose mirror images are predicted as well and averaged: 2^axes times the work.
+    pub mirror_axes: Vec<usize>,
+}
+
+impl Default for InferenceOptions {
+    fn default() -> Self {
+        Self {
+            step: 0.5,
+            mirror_axes: Vec::new(),
+        }
+    }
+}
+
+/// A network compiled for inference on patches. The device holds one patch at a time, however large the volume and
+/// however many its classes; the sums live in host memory.
+#[derive(Debug)]
+pub struct Predictor {
+    executor: Executor,
+    image: ValueId,
+    patch: [usize; 3],
+    in_channels: usize,
+    out_channels: usize,
+}
+
+/// The part of a graph that inference needs: the finest head alone.
+fn inference_program(
+    network: &UNetConfig,
+    patch: [usize; 3],
+    gpu: &Arc<Gpu>,
+) -> Result<(Program, ValueId), ModelError> {
+    let mut graph = Graph::new();
+    let shape = Shape::new(1, network.in_channels, 1, 1, 1).with_spatial(patch);
+    let image = graph.input("image", shape)?;
+    let heads = network.build(&mut graph, image, Mode::Inference)?;
+    let outputs = [heads.logits[0]];
+    remove_dead_nodes(&mut graph, &outputs);
+    let program = Program::compile(graph, &outputs, gpu.profile(), ProgramOptions::default())?;
+    Ok((program, image))
+}
+
+impl Predictor {
+    /// Compiles `network` for `patch` (D, H, W) with the weights of `parameters`, which training may go on changing.
+    ///
+    /// # Errors
+    /// [`ModelError`] where the patch does not fit the network or the device.
+    pub fn new(
+        network: &UNetConfig,
+        patch: [usize; 3],
+        parameters: &mut Parameters,
+    ) -> Result<Self, ModelError> {
+        let gpu = parameters.gpu().clone();
+        let (program, image) = inference_program(network, patch, &gpu)?;
+        Ok(Self {
+            executor: Executor::new(program, parameters)?,
+            image,
+            patch,
+            in_channels: network.in_channels,
+            out_channels: network.out_channels,
+        })
+    }
+
+    /// Number of patches that a volume of `extent` takes.
+    pub fn patch_count(&self, extent: [usize; 3], options: &InferenceOptions) -> usize {
+        let padded = self.padded(extent);
+        window_starts(padded, self.patch, options.step).len() << options.mirror_axes.len()
+    }
+
+    /// Logits (out_channels, D, H, W) of `image` (in_channels, D, H, W): the Gaussian-weighted mean over all windows
+    /// and mirror images. A volume smaller than the patch is padded with zeros on both sides. `progress` hears of
+    /// each patch.
+    ///
+    /// # Errors
+    /// [`GraphError::DataSize`] where `image` does not fit `extent`; the device's errors.
+    pub async fn predict(
+        &self,
+        image: &[f32],
+        extent: [usize; 3],
+        options: &InferenceOptions,
+        progress: &mut dyn FnMut(),
+    ) -> Result<Vec<f32>, GraphError> {
+        let expected = Shape::new(1, self.in_channels, 1, 1, 1).with_spatial(extent);
+        if image.len() != expected.len() {
+            return Err(GraphError::DataSize {
+                name: "image".into(),
+                expected,
+                found: image.len(),
+            });
+        }
+        let padded = self.padded(extent);
+        let before = [0, 1, 2].map(|a| (padded[a] - extent[a]) / 2);
+        let mut sums = Sums::new(self.out_channels, padded, self.patch);
+        let mut open: Option<([usize; 3], Vec<usize>)> = None;
+        for start in window_starts(padded, self.patch, options.step) {
+            let window = cut(image, extent, start, before, self.patch);
+            for axes in mirror_combinations(&options.mirror_axes) {
+                let mut input = window.clone();
+                mirror(&mut input, self.patch, &axes);
+                self.executor.run(&[(self.image, &input)]).await?;
+                if let Some(earlier) = open.replace((start, axes)) {
+                    self.collect(&mut sums, earlier, progress).await?;
+                }
+            }
+        }
+        if let Some(last) = open {
+            self.collect(&mut sums, last, progress).await?;
+        }
+        Ok(sums.finish(before, extent))
+    }
+
+    fn padded(&self, extent: [usize; 3]) -> [usize; 3] {
+        [0, 1, 2].map(|a| extent[a].max(self.patch[a]))
+    }
+
+    async fn collect(
+        &self,
+        sums: &mut Sums,
+        (start, axes): ([usize; 3], Vec<usize>),
+        progress: &mut dyn FnMut(),
+    ) -> Result<(), GraphError> {
+        if let Some(mut outputs) = self.executor.fetch().await? {
+            let logits = &mut outputs[0].data;
+            mirror(logits, self.patch, &axes);
+            sums.add(logits, start);
+        }
+        progress();
+        Ok(())
+    }
+}
+
+/// The window of `image` (C, D, H, W) at `start` of the padded volume, zero outside the image.
+fn cut(
+    image: &[f32],
+    extent: [usize; 3],
+    start: [usize; 3],
+    before: [usize; 3],
+    patch: [usize; 3],
+) -> Vec<f32> {
+    let voxels: usize = extent.iter().product();
+    let channels = image.len() / voxels.max(1);
+    let mut window = vec![0.0; channels * patch.iter().product::<usize>()];
+    let inside = |axis: usize, i: usize| {
+        (start[axis] + i)
+            .checked_sub(before[axis])
+            .filter(|&p| p < extent[axis])
+    };
+    let first = (0..patch[2]).find(|&x| inside(2, x).is_some());
+    let count = (0..patch[2]).filter(|&x| inside(2, x).is_some()).count();
+    let Some((first, column)) = first.and_then(|x| Some((x, inside(2, x)?))) else {
+        return window;
+    };
+    for (row, target) in window.chunks_exact_mut(patch[2]).enumerate() {
+        let (y, z) = (row % patch[1], row / patch[1] % patch[0]);
+        let c = row / (patch[1] * patch[0]);
+        if let (Some(z), Some(y)) = (inside(0, z), inside(1, y)) {
+            let at = ((c * extent[0] + z) * extent[1] + y) * extent[2] + column;
+            target[first..first + count].copy_from_slice(&image[at..at + count]);
+        }
+    }
+    window
+}
+
+/// Weighted sums of logits over a padded volume.
+struct Sums {
+    channels: usize,
+    extent: [usize; 3],
+    patch: [usize; 3],
+    gaussian: Vec<f32>,
+    logits: Vec<f32>,
+    weights: Vec<f32>,
+}
+
+impl Sums {
+    fn new(channels: usize, extent: [usize; 3], patch: [usize; 3]) -> Self {
+        let voxels = extent.iter().product();
+        Self {
+            channels,
+            extent,
+            patch,
+            gaussian: gaussian_window(patch),
+            logits: vec![0.0; channels * voxels],
+            weights: vec![0.0; voxels],
+        }
+    }
+
+    fn add(&mut self, logits: &[f32], start: [usize; 3]) {
+        let [_, h, w] = self.extent;
+        let voxels = self.weights.len();
+        let width = self.patch[2];
+        for (row, weights) in self.gaussian.chunks_exact(width).enumerate() {
+            let (y, z) = (row % self.patch[1], row / self.patch[1]);
+            let at = ((start[0] + z) * h + start[1] + y) * w + start[2];
+            for (sum, weight) in self.weights[at..at + width].iter_mut().zip(weights) {
+                *sum += weight;
+            }
+            for c in 0..self.channels {
+                let from = &logits[c * self.gaussian.len() + row * width..][..width];
+                let to = &mut self.logits[c * voxels + at..][..width];
+                for ((sum, value), weight) in to.iter_mut().zip(from).zip(weights) {
+                    *sum += value * weight;
+                }
+            }
+        }
+    }
+
+    /// The means, without the padding.
+    fn finish(self, before: [usize; 3], inner: [usize; 3]) -> Vec<f32> {
+        let [_, h, w] = self.extent;
+        let voxels = self.weights.len();
+        let mut means = Vec::with_capacity(self.channels * inner.iter().product::<usize>());
+        for c in 0..self.channels {
+            for z in 0..inner[0] {
+                for y in 0..inner[1] {
+                    let at = ((before[0] + z) * h + before[1] + y) * w + before[2];
+                    let sums = &self.logits[c * voxels + at..][..inner[2]];
+                    let weights = &self.weights[at..at + inner[2]];
+                    means.extend(sums.iter().zip(weights).map(|(s, w)| s / w));
+                }
+            }
+        }
+        means
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_put_together_give_back_the_volume() {
+        let extent = [5, 9, 7];
+        let patch = [8, 4, 6];
+        let padded = [8, 9, 7];
+        let before = [1, 0, 0];
+        let image: Vec<f32> = (0..2 * 5 * 9 * 7).map(|v| v as f32).collect();
+        let mut sums = Sums::new(2, padded, patch);
+        for start in window_starts(padded, patch, 0.5) {
+            let window = cut(&image, extent, start, before, patch);
+            sums.add(&window, start);
+        }
+        let back = sums.finish(before, extent);
+        for (a, b) in image.iter().zip(&back) {
+            assert!((a - b).abs() <= 1e-4 * a.abs().max(1.0), "{a} {b}");
+        }
+    }
+}

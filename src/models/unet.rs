@@ -1,0 +1,290 @@
+//! The U-Net: one configuration for the 2D, 3D, anisotropic, plain, residual, padded and unpadded members of the family.
+
+use serde::{Deserialize, Serialize};
+
+use super::ModelError;
+use crate::graph::{Graph, GraphError};
+use crate::nn::{
+    ConvBlock, Mode, Nonlinearity, Norm, Padding, conv_layer, residual_block, transposed_conv_layer,
+};
+use crate::ops::border::center_crop;
+use crate::ops::layout::concat;
+use crate::ops::pool::{Window, max_pool};
+use crate::ops::{Build, ValueId};
+
+/// How the encoder's stages are made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
+pub enum Encoder {
+    /// Convolution, norm, activation, as often as `features` says.
+    Plain,
+    /// A stem, then that many residual blocks a stage (BasicBlockD; nnU-Net's ResEnc).
+    Residual {
+        /// Blocks of each stage.
+        blocks: Vec<usize>,
+    },
+}
+
+/// How resolution is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Downsampling {
+    /// The first convolution of a stage has the stride.
+    StridedConvolution,
+    /// A max pooling before the stage.
+    MaxPooling,
+}
+
+/// A U-Net. Stage 0 has the finest resolution; the last stage is the bottleneck.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UNetConfig {
+    /// Channels of the input.
+    pub in_channels: usize,
+    /// Channels of the logits: classes with the background, or regions.
+    pub out_channels: usize,
+    /// Output channels of each convolution of each encoder stage (one number a stage for residual encoders).
+    pub encoder_features: Vec<Vec<usize>>,
+    /// Output channels of each convolution of each decoder stage, finest first; one stage fewer than the encoder.
+    pub decoder_features: Vec<Vec<usize>>,
+    /// Output channels of the transposed convolution into each decoder stage, finest first.
+    pub up_features: Vec<usize>,
+    /// Kernel (D, H, W) of the convolutions of each stage.
+    pub kernels: Vec<[usize; 3]>,
+    /// Stride (D, H, W) into each stage; the first is usually 1.
+    pub strides: Vec<[usize; 3]>,
+    /// How stages are made.
+    pub encoder: Encoder,
+    /// How resolution is lost.
+    pub downsampling: Downsampling,
+    /// Zero padding that keeps sizes, or none.
+    pub padding: Padding,
+    /// Whether convolutions have a bias.
+    pub conv_bias: bool,
+    /// Whether the transposed convolutions have a bias.
+    pub up_bias: bool,
+    /// Normalisation after each convolution.
+    pub norm: Norm,
+    /// Activation after each normalisation.
+    pub nonlinearity: Nonlinearity,
+    /// Decoder stages with a segmentation head, 0 = finest; without deep supervision just `[0]`.
+    pub heads: Vec<usize>,
+}
+
+/// The logits of the heads in a graph, finest first.
+#[derive(Clone, Debug)]
+pub struct Heads {
+    /// (N, out_channels, D, H, W) each, at the resolution of its decoder stage.
+    pub logits: Vec<ValueId>,
+}
+
+impl UNetConfig {
+    /// Number of encoder stages.
+    pub fn stages(&self) -> usize {
+        self.encoder_features.len()
+    }
+
+    /// Channels that leave an encoder stage.
+    fn stage_channels(&self, stage: usize) -> usize {
+        self.encoder_features[stage].last().copied().unwrap_or(0)
+    }
+
+    /// The product of the strides: each patch extent (D, H, W) must be a multiple of it for padded networks.
+    pub fn total_stride(&self) -> [usize; 3] {
+        self.strides.iter().fold([1; 3], |total, s| {
+            [total[0] * s[0], total[1] * s[1], total[2] * s[2]]
+        })
+    }
+
+    /// Checks that the lists fit together.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] naming the list, what was expected and what was found.
+    pub fn validate(&self) -> Result<(), ModelError> {
+        let stages = self.stages();
+        let expect = |what: &'static str, expected: usize, found: usize| {
+            if expected == found {
+                return Ok(());
+            }
+            Err(ModelError::Config(format!(
+                "`{what}` must have {expected} entries for {stages} stages, found {found}"
+            )))
+        };
+        if stages < 2 {
+            return Err(ModelError::Config(format!(
+                "`encoder_features` must have at least 2 stages, found {stages}"
+            )));
+        }
+        expect("kernels", stages, self.kernels.len())?;
+        expect("strides", stages, self.strides.len())?;
+        expect("decoder_features", stages - 1, self.decoder_features.len())?;
+        expect("up_features", stages - 1, self.up_features.len())?;
+        if let Encoder::Residual { blocks } = &self.encoder {
+            expect("encoder.blocks", stages, blocks.len())?;
+        }
+        let lists = self.encoder_features.iter().chain(&self.decoder_features);
+        if lists.clone().any(Vec::is_empty) || lists.flatten().any(|&f| f == 0) {
+            return Err(ModelError::Config(
+                "each stage of `encoder_features` and `decoder_features` needs at least one number above 0"
+                    .into(),
+            ));
+        }
+        let zero = |list: &[[usize; 3]]| list.iter().flatten().any(|&v| v == 0);
+        if zero(&self.kernels) || zero(&self.strides) || self.up_features.contains(&0) {
+            return Err(ModelError::Config(
+                "`kernels`, `strides` and `up_features` must be above 0".into(),
+            ));
+        }
+        if self.in_channels == 0 || self.out_channels == 0 {
+            return Err(ModelError::Config(
+                "`in_channels` and `out_channels` must be above 0".into(),
+            ));
+        }
+        let sorted = self.heads.windows(2).all(|w| w[0] < w[1]);
+        match (self.heads.first(), self.heads.last()) {
+            (Some(0), Some(&last)) if sorted && last < stages - 1 => Ok(()),
+            _ => Err(ModelError::Config(format!(
+                "`heads` must start with 0 and rise to at most {}, found {:?}",
+                stages - 2,
+                self.heads
+            ))),
+        }
+    }
+
+    /// Appends the network to `graph`.
+    ///
+    /// `x` is (N, in_channels, D, H, W). All heads are built in both modes, so that parameters keep their names; what
+    /// inference does not read is removed by [`crate::graph::remove_dead_nodes`].
+    ///
+    /// # Errors
+    /// [`ModelError::Config`], or a shape error where the patch does not fit the strides.
+    pub fn build(&self, graph: &mut Graph, x: ValueId, mode: Mode) -> Result<Heads, ModelError> {
+        self.validate()?;
+        let skips = graph.scope("encoder", |g| self.build_encoder(g, x, mode))?;
+        let logits = graph.scope("decoder", |g| self.build_decoder(g, &skips, mode))?;
+        Ok(Heads { logits })
+    }
+
+    fn block(&self, kernel: [usize; 3], stride: [usize; 3]) -> ConvBlock {
+        ConvBlock {
+            kernel,
+            stride,
+            padding: self.padding,
+            bias: self.conv_bias,
+            norm: self.norm,
+            nonlinearity: Some(self.nonlinearity),
+        }
+    }
+
+    fn build_encoder(
+        &self,
+        graph: &mut Graph,
+        mut x: ValueId,
+        mode: Mode,
+    ) -> Result<Vec<ValueId>, GraphError> {
+        if let Encoder::Residual { .. } = self.encoder {
+            let stem = self.block(self.kernels[0], [1; 3]);
+            let channels = self.stage_channels(0);
+            x = graph.scope("stem.convs.0", |g| stem.build(g, x, channels, mode))?;
+        }
+        (0..self.stages())
+            .map(|stage| {
+                x = graph.scope(format!("stages.{stage}"), |g| {
+                    self.build_encoder_stage(g, x, stage, mode)
+                })?;
+                Ok(x)
+            })
+            .collect()
+    }
+
+    fn build_encoder_stage(
+        &self,
+        graph: &mut Graph,
+        mut x: ValueId,
+        stage: usize,
+        mode: Mode,
+    ) -> Result<ValueId, GraphError> {
+        let mut stride = self.strides[stage];
+        // PyTorch's module is a sequence: the pooling, if any, then the convolutions.
+        let mut position = 0;
+        if self.downsampling == Downsampling::MaxPooling && stride != [1; 3] {
+            x = max_pool(graph, x, Window::tiles(stride)).map_err(|e| graph.blame(e))?;
+            stride = [1; 3];
+            position = 1;
+        }
+        if let Encoder::Residual { blocks } = &self.encoder {
+            let block = self.block(self.kernels[stage], [1; 3]);
+            for i in 0..blocks[stage] {
+                let stride = if i == 0 { stride } else { [1; 3] };
+                x = graph.scope(format!("blocks.{i}"), |g| {
+                    residual_block(g, x, self.stage_channels(stage), block, stride, mode)
+                })?;
+            }
+            return Ok(x);
+        }
+        graph.scope(position, |g| {
+            self.build_convs(g, x, &self.encoder_features[stage], (stage, stride), mode)
+        })
+    }
+
+    /// Convolution blocks in a row; the first has the stride.
+    fn build_convs(
+        &self,
+        graph: &mut Graph,
+        mut x: ValueId,
+        features: &[usize],
+        (stage, stride): (usize, [usize; 3]),
+        mode: Mode,
+    ) -> Result<ValueId, GraphError> {
+        for (i, &channels) in features.iter().enumerate() {
+            let block = self.block(self.kernels[stage], if i == 0 { stride } else { [1; 3] });
+            x = graph.scope(format!("convs.{i}"), |g| block.build(g, x, channels, mode))?;
+        }
+        Ok(x)
+    }
+
+    /// From the bottleneck up. PyTorch counts decoder stages from the coarsest.
+    fn build_decoder(
+        &self,
+        graph: &mut Graph,
+        skips: &[ValueId],
+        mode: Mode,
+    ) -> Result<Vec<ValueId>, GraphError> {
+        let stages = self.stages();
+        let mut x = skips[stages - 1];
+        let mut logits = Vec::new();
+        for stage in (0..stages - 1).rev() {
+            let position = stages - 2 - stage;
+            let stride = self.strides[stage + 1];
+            let up = graph.scope(format!("transpconvs.{position}"), |g| {
+                transposed_conv_layer(g, x, self.up_features[stage], stride, self.up_bias)
+            })?;
+            let extent = graph.value(up).shape.spatial();
+            let skip = center_crop(graph, skips[stage], extent).map_err(|e| graph.blame(e))?;
+            let joined = concat(graph, &[up, skip]).map_err(|e| graph.blame(e))?;
+            x = graph.scope(format!("stages.{position}"), |g| {
+                let features = &self.decoder_features[stage];
+                self.build_convs(g, joined, features, (stage, [1; 3]), mode)
+            })?;
+            if self.heads.contains(&stage) {
+                logits.push(graph.scope(format!("seg_layers.{position}"), |g| {
+                    conv_layer(g, x, self.out_channels, [1; 3], [1; 3], Padding::Same, true)
+                })?);
+            }
+        }
+        logits.reverse();
+        Ok(logits)
+    }
+
+    /// The extent (D, H, W) of the finest logits for an input of `patch`, where it fits: unpadded networks lose a border.
+    ///
+    /// # Errors
+    /// As [`UNetConfig::build`].
+    pub fn output_extent(&self, patch: [usize; 3]) -> Result<[usize; 3], ModelError> {
+        let mut graph = Graph::new();
+        let shape = crate::tensor::Shape::new(1, self.in_channels, 1, 1, 1).with_spatial(patch);
+        let x = graph.input("image", shape)?;
+        let heads = self.build(&mut graph, x, Mode::Inference)?;
+        Ok(graph.shape(heads.logits[0]).spatial())
+    }
+}

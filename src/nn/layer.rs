@@ -1,0 +1,151 @@
+//! Layers: one operator with its parameters.
+
+use super::{Mode, Nonlinearity, Norm, Padding};
+use crate::graph::{Graph, GraphError, Init};
+
+use crate::ops::ValueId;
+use crate::ops::activation::{activate, prelu};
+use crate::ops::conv::{ConvAttributes, conv, conv_transpose};
+use crate::ops::norm::{
+    NormParameters, RunningStats, batch_norm_eval, batch_norm_train, instance_norm,
+};
+use crate::tensor::Shape;
+
+/// The slope that nnU-Net's initialisation assumes, whatever activation follows.
+const INIT_SLOPE: f32 = 0.01;
+
+/// The slope that a PReLU starts with (He 2015).
+const PRELU_START: f32 = 0.25;
+
+/// Appends a convolution x (N, C, D, H, W) to (N, channels, D', H', W') with parameters `weight` and `bias`.
+///
+/// # Errors
+/// A shape error where the kernel does not fit.
+pub fn conv_layer(
+    graph: &mut Graph,
+    x: ValueId,
+    channels: usize,
+    kernel: [usize; 3],
+    stride: [usize; 3],
+    padding: Padding,
+    bias: bool,
+) -> Result<ValueId, GraphError> {
+    let attributes = match padding {
+        Padding::Same => ConvAttributes::same(kernel),
+        Padding::Valid => ConvAttributes::new(kernel),
+    }
+    .with_stride(stride);
+    let [kd, kh, kw] = kernel;
+    let shape = Shape::new(channels, graph.value(x).shape.c(), kd, kh, kw);
+    let weight = graph.parameter("weight", shape, Init::KaimingNormal { a: INIT_SLOPE })?;
+    let bias = bias_parameter(graph, channels, bias)?;
+    conv(graph, x, weight, bias, attributes).map_err(|e| graph.blame(e))
+}
+
+/// Appends the transposed convolution with kernel = stride that doubles resolution: x (N, C, D, H, W) to
+/// (N, channels, D * stride, …), parameters `weight` (C, channels, stride) and `bias`.
+///
+/// # Errors
+/// A shape error.
+pub fn transposed_conv_layer(
+    graph: &mut Graph,
+    x: ValueId,
+    channels: usize,
+    stride: [usize; 3],
+    bias: bool,
+) -> Result<ValueId, GraphError> {
+    let attributes = ConvAttributes::new(stride).with_stride(stride);
+    let inputs = graph.value(x).shape.c();
+    let [kd, kh, kw] = stride;
+    let shape = Shape::new(inputs, channels, kd, kh, kw);
+    let weight = graph.parameter("weight", shape, Init::KaimingNormal { a: INIT_SLOPE })?;
+    let bias = bias_parameter(graph, channels, bias)?;
+    conv_transpose(graph, x, weight, bias, attributes, [0; 3]).map_err(|e| graph.blame(e))
+}
+
+fn bias_parameter(
+    graph: &mut Graph,
+    channels: usize,
+    wanted: bool,
+) -> Result<Option<ValueId>, GraphError> {
+    if !wanted {
+        return Ok(None);
+    }
+    let shape = Shape::vector(channels);
+    Ok(Some(graph.parameter("bias", shape, Init::Constant(0.0))?))
+}
+
+/// Appends a normalisation with the activation after it in one pass: parameters `norm.weight`, `norm.bias`, and
+/// `nonlin.weight` for PReLU; states `norm.running_mean`, `norm.running_var` for batch norm.
+///
+/// # Errors
+/// A shape error.
+pub fn norm_layer(
+    graph: &mut Graph,
+    x: ValueId,
+    norm: Norm,
+    activation: Option<Nonlinearity>,
+    mode: Mode,
+) -> Result<ValueId, GraphError> {
+    let vector = Shape::vector(graph.value(x).shape.c());
+    let slope = slope_parameter(graph, activation, vector)?;
+    let activation = activation.map(Nonlinearity::operator);
+    graph.scope("norm", |g| {
+        let parameters = NormParameters {
+            gamma: g.parameter("weight", vector, Init::Constant(1.0))?,
+            beta: g.parameter("bias", vector, Init::Constant(0.0))?,
+            slope,
+        };
+        let result = match norm {
+            Norm::None => return Ok(x),
+            Norm::Instance { eps } => instance_norm(g, x, parameters, eps, activation),
+            Norm::Batch { eps, momentum } => {
+                let running = RunningStats {
+                    mean: g.state("running_mean", vector, Init::Constant(0.0))?,
+                    variance: g.state("running_var", vector, Init::Constant(1.0))?,
+                };
+                match mode {
+                    Mode::Training => {
+                        batch_norm_train(g, x, parameters, running, [eps, momentum], activation)
+                    }
+                    Mode::Inference => batch_norm_eval(g, x, parameters, running, eps, activation),
+                }
+            }
+        };
+        result.map_err(|e| g.blame(e))
+    })
+}
+
+/// Appends an activation on its own, where one is wanted.
+///
+/// # Errors
+/// [`GraphError::DuplicateName`] of a PReLU slope.
+pub fn nonlinearity(
+    graph: &mut Graph,
+    x: ValueId,
+    kind: Option<Nonlinearity>,
+) -> Result<ValueId, GraphError> {
+    let Some(wanted) = kind else {
+        return Ok(x);
+    };
+    let slope = slope_parameter(graph, kind, Shape::vector(graph.value(x).shape.c()))?;
+    match slope {
+        Some(slope) => prelu(graph, x, slope),
+        None => activate(graph, x, wanted.operator()),
+    }
+    .map_err(|e| graph.blame(e))
+}
+
+fn slope_parameter(
+    graph: &mut Graph,
+    kind: Option<Nonlinearity>,
+    vector: Shape,
+) -> Result<Option<ValueId>, GraphError> {
+    if kind != Some(Nonlinearity::Prelu) {
+        return Ok(None);
+    }
+    graph.scope("nonlin", |g| {
+        g.parameter("weight", vector, Init::Constant(PRELU_START))
+            .map(Some)
+    })
+}

@@ -1,0 +1,102 @@
+//! From what the user left open to a run in which every choice is made.
+
+use super::TrainConfig;
+use super::config::ConfigError;
+use crate::dataset::{Budget, DatasetError, Description, Fingerprint, Overrides, Plan};
+use crate::fsio::write_atomic;
+use crate::gpu::AdapterClass;
+use crate::models::{PlainNet, UNetConfig, plain_unet, residual_encoder_unet};
+
+/// Memory that nnU-Net's networks are planned for on a GPU, in gigabytes: its own default.
+const GPU_GIGABYTES: f64 = 8.0;
+
+/// Steps on a GPU: a tenth of nnU-Net's 1000 epochs of 250, where most of the gain lies.
+const GPU_STEPS: usize = 25_000;
+
+/// Steps on an adapter that computes on the CPU: what a small network needs to come close to its best.
+const CPU_STEPS: usize = 500;
+
+impl TrainConfig {
+    /// Plans patch, batch and network for the data on this kind of adapter.
+    ///
+    /// # Errors
+    /// [`DatasetError::Plan`] where an override makes no sense.
+    pub(super) fn plan(
+        &self,
+        fingerprint: &Fingerprint,
+        description: &Description,
+        class: AdapterClass,
+    ) -> Result<Plan, DatasetError> {
+        let budget = match (class, self.network.residual) {
+            (AdapterClass::Gpu, false) => Budget::nnunet(GPU_GIGABYTES),
+            (AdapterClass::Gpu, true) => Budget::nnunet_residual(GPU_GIGABYTES),
+            (AdapterClass::CpuLike, residual) => Budget {
+                residual,
+                ..Budget::cpu_like()
+            },
+        };
+        let overrides = Overrides {
+            spacing: self.batch.spacing,
+            patch: self.batch.patch,
+            batch: self.batch.size,
+            base_features: self.network.base_features,
+            max_features: self.network.max_features,
+            max_stages: self.network.max_stages,
+            planar: None,
+        };
+        Plan::new(description, fingerprint, &budget, &overrides)
+    }
+
+    /// The configuration with what was planned filled in.
+    pub(super) fn with_choices(&self, plan: &Plan, class: AdapterClass) -> Self {
+        let steps = self.schedule.steps.unwrap_or(match class {
+            AdapterClass::Gpu => GPU_STEPS,
+            AdapterClass::CpuLike => CPU_STEPS,
+        });
+        let mut config = self.clone();
+        config.schedule.steps = Some(steps);
+        config.schedule.checkpoint_every =
+            Some(self.schedule.checkpoint_every.unwrap_or(steps.div_ceil(20)));
+        config.schedule.validate_every =
+            Some(self.schedule.validate_every.unwrap_or(steps.div_ceil(5)));
+        config.batch.size = Some(plan.batch);
+        config.batch.patch = Some(plan.patch);
+        config.batch.spacing = Some(plan.preprocessing.spacing);
+        config
+    }
+
+    /// Writes it as TOML, whole or not at all.
+    ///
+    /// # Errors
+    /// [`ConfigError::Io`].
+    pub fn write(&self, path: &std::path::Path) -> Result<(), ConfigError> {
+        let text = toml::to_string_pretty(self).map_err(|e| ConfigError::Parse {
+            path: path.to_owned(),
+            reason: e.to_string(),
+        })?;
+        write_atomic(path, |w| w.write_all(text.as_bytes())).map_err(|source| ConfigError::Io {
+            path: path.to_owned(),
+            source,
+        })
+    }
+}
+
+/// The network that a plan describes, with a head at every decoder stage.
+pub fn network_of(plan: &Plan) -> UNetConfig {
+    let net = PlainNet {
+        in_channels: plan.channels(),
+        out_channels: plan.classes(),
+        features: plan.topology.features.clone(),
+        kernels: plan.topology.kernels.clone(),
+        strides: plan.topology.strides.clone(),
+    };
+    match &plan.topology.blocks {
+        None => plain_unet(net),
+        Some(blocks) => residual_encoder_unet(net, blocks.clone()),
+    }
+}
+
+/// Spatial axes along which patches may be mirrored: those with more than one voxel.
+pub fn mirror_axes(plan: &Plan) -> Vec<usize> {
+    (0..3).filter(|&a| plan.patch[a] > 1).collect()
+}

@@ -1,0 +1,262 @@
+//! Everything a training run can be told, as one TOML file; flags set the common ones.
+
+use serde::{Deserialize, Serialize};
+
+use crate::losses::{LossConfig, Supervision};
+use crate::optim::{OptimizerConfig, Schedule};
+
+/// The configuration of a training run. Every key has a default; an unknown key is an error.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Seed of the weights, the split and every random choice.
+    pub seed: u64,
+    /// Which fold is held out for validation.
+    pub fold: Fold,
+    /// How long.
+    pub schedule: Length,
+    /// Batches.
+    pub batch: BatchConfig,
+    /// The network; what is left out is planned from the data and the adapter.
+    pub network: NetworkConfig,
+    /// The loss.
+    pub loss: LossConfig,
+    /// Weights of the deep-supervision heads.
+    pub supervision: Supervision,
+    /// The optimiser.
+    pub optimizer: OptimizerConfig,
+    /// The learning rate over the steps.
+    pub learning_rate: Schedule,
+}
+
+/// One of the five folds, or all cases for training and none for validation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "FoldText", into = "FoldText")]
+pub enum Fold {
+    /// Hold out fold 0 to 4.
+    Number(usize),
+    /// Train on everything.
+    All,
+}
+
+impl Default for Fold {
+    fn default() -> Self {
+        Self::Number(0)
+    }
+}
+
+/// A fold as it stands in files: a number or `"all"`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum FoldText {
+    Number(usize),
+    Word(String),
+}
+
+impl TryFrom<FoldText> for Fold {
+    type Error = String;
+
+    fn try_from(text: FoldText) -> Result<Self, String> {
+        match text {
+            FoldText::Number(n) => Ok(Self::Number(n)),
+            FoldText::Word(word) => word.parse(),
+        }
+    }
+}
+
+impl From<Fold> for FoldText {
+    fn from(fold: Fold) -> Self {
+        match fold {
+            Fold::Number(n) => Self::Number(n),
+            Fold::All => Self::Word("all".into()),
+        }
+    }
+}
+
+impl std::str::FromStr for Fold {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "all" {
+            return Ok(Self::All);
+        }
+        text.parse()
+            .map(Self::Number)
+            .map_err(|_| format!("a fold is a number such as 0, or `all`; found `{text}`"))
+    }
+}
+
+impl std::fmt::Display for Fold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(n) => write!(f, "{n}"),
+            Self::All => f.write_str("all"),
+        }
+    }
+}
+
+/// How long to train and how often to look.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Length {
+    /// Optimiser steps; planned by the kind of adapter where `None`.
+    pub steps: Option<usize>,
+    /// Steps from one checkpoint to the next; a twentieth of `steps` where `None`.
+    pub checkpoint_every: Option<usize>,
+    /// Steps from one validation to the next; a fifth of `steps` where `None`. 0 turns it off.
+    pub validate_every: Option<usize>,
+    /// Validation cases looked at while training; all of them at the end.
+    pub validation_cases: usize,
+}
+
+impl Default for Length {
+    fn default() -> Self {
+        Self {
+            steps: None,
+            checkpoint_every: None,
+            validate_every: None,
+            validation_cases: 2,
+        }
+    }
+}
+
+/// How batches are drawn.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BatchConfig {
+    /// Patches a step; planned where `None`.
+    pub size: Option<usize>,
+    /// Patch extent (D, H, W) in voxels; planned where `None`.
+    pub patch: Option<[usize; 3]>,
+    /// Voxel spacing (D, H, W) in mm that images are resampled to; planned where `None`.
+    pub spacing: Option<[f64; 3]>,
+    /// Share of the patches that are centred on foreground, at least.
+    pub foreground: f64,
+    /// Whether patches are mirrored at random along each axis.
+    pub mirror: bool,
+}
+
+impl Default for BatchConfig {
+    fn default() -> Self {
+        Self {
+            size: None,
+            patch: None,
+            spacing: None,
+            foreground: 1.0 / 3.0,
+            mirror: true,
+        }
+    }
+}
+
+/// The network, where it is not as planned.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NetworkConfig {
+    /// Channels of the finest stage; doubled with each stage up to `max_features`.
+    pub base_features: Option<usize>,
+    /// The most channels of a stage.
+    pub max_features: Option<usize>,
+    /// Most stages.
+    pub max_stages: Option<usize>,
+    /// Residual blocks a stage instead of plain convolutions.
+    pub residual: bool,
+}
+
+/// Why a configuration file is refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Its words.
+        source: std::io::Error,
+    },
+    /// The file is no valid configuration: an unknown key, a wrong type.
+    #[error("{path}: {reason}\nRun `voxseg train --help` for the keys; `config.toml` in a run folder shows them all", path = path.display())]
+    Parse {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Line, key, what was expected.
+        reason: String,
+    },
+    /// A value makes no sense.
+    #[error("configuration: `{key}` must be {expected}, found {found}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// What it must be.
+        expected: &'static str,
+        /// What it is.
+        found: String,
+    },
+}
+
+impl TrainConfig {
+    /// Reads a TOML file.
+    ///
+    /// # Errors
+    /// [`ConfigError`]; an unknown key names its line.
+    pub fn read(path: &std::path::Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        toml::from_str(&text).map_err(|e| ConfigError::Parse {
+            path: path.to_owned(),
+            reason: e.to_string(),
+        })
+    }
+
+    /// Checks the values that only numbers can tell.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`].
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let value = |key, expected, found: String| {
+            Err(ConfigError::Value {
+                key,
+                expected,
+                found,
+            })
+        };
+        if self.schedule.steps == Some(0) {
+            return value("schedule.steps", "at least 1", "0".into());
+        }
+        if self.schedule.checkpoint_every == Some(0) {
+            return value("schedule.checkpoint_every", "at least 1", "0".into());
+        }
+        if self.batch.size == Some(0) {
+            return value("batch.size", "at least 1", "0".into());
+        }
+        if let Some(patch) = self.batch.patch
+            && patch.contains(&0)
+        {
+            return value("batch.patch", "three numbers above 0", format!("{patch:?}"));
+        }
+        if let Some(spacing) = self.batch.spacing
+            && spacing.iter().any(|s| !s.is_finite() || *s <= 0.0)
+        {
+            return value(
+                "batch.spacing",
+                "three lengths in mm above 0",
+                format!("{spacing:?}"),
+            );
+        }
+        if !(0.0..=1.0).contains(&self.batch.foreground) {
+            return value(
+                "batch.foreground",
+                "between 0 and 1",
+                self.batch.foreground.to_string(),
+            );
+        }
+        if let Fold::Number(n) = self.fold
+            && n >= crate::dataset::FOLDS
+        {
+            return value("fold", "0 to 4, or \"all\"", n.to_string());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,109 @@
+//! What can end a training run.
+
+use std::path::PathBuf;
+
+use super::checkpoint::CheckpointError;
+use super::config::ConfigError;
+use crate::dataset::DatasetError;
+use crate::graph::GraphError;
+use crate::losses::SupervisionError;
+use crate::metrics::MetricsError;
+use crate::models::ModelError;
+use crate::report::curves::CurvesError;
+use crate::report::picture::PictureError;
+use crate::volume::VolumeError;
+
+/// An error of a training run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// The network.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The graph or the device.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// A checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The weights of the heads.
+    #[error(transparent)]
+    Supervision(#[from] SupervisionError),
+    /// A file of images or labels.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    /// The metrics of the validation.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// The picture of the validation.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
+    /// The curves of the training.
+    #[error(transparent)]
+    Curves(#[from] CurvesError),
+    /// A file of the run.
+    #[error("{path}: {source}. Check the free space and the permissions of the folder", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Its words.
+        source: std::io::Error,
+    },
+    /// A run is there already.
+    #[error("{path} already holds a run. Continue it with --resume, or give another folder", path = .0.display())]
+    RunExists(PathBuf),
+    /// The folder holds something else.
+    #[error("{path} is not a run of voxseg: {reason}", path = path.display())]
+    NotARun {
+        /// The folder.
+        path: PathBuf,
+        /// What is missing or wrong.
+        reason: String,
+    },
+    /// Loss or gradients stopped being numbers.
+    #[error(
+        "step {step}: loss or gradients were not finite {times} times in a row. Lower the learning rate (learning_rate.initial), look for extreme intensities in the images, and continue from the last checkpoint with --resume"
+    )]
+    NotFinite {
+        /// The step.
+        step: usize,
+        /// How often.
+        times: usize,
+    },
+    /// The thread that draws batches went away.
+    #[error(
+        "step {step}: the thread that prepares batches stopped (a mistake in voxseg; please report it). Continue with --resume"
+    )]
+    Loader {
+        /// The step.
+        step: usize,
+    },
+}
+
+impl TrainError {
+    pub(super) fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Self::Io {
+            path: path.into(),
+            source,
+        }
+    }
+
+    /// Whether the user can mend it (exit code 2) rather than us (exit code 1).
+    pub fn is_users_fault(&self) -> bool {
+        match self {
+            Self::Dataset(e) => e.is_users_fault(),
+            Self::Model(e) => e.is_users_fault(),
+            Self::Graph(e) => e.is_users_fault(),
+            Self::Checkpoint(e) => e.is_users_fault(),
+            Self::Volume(e) => e.is_users_fault(),
+            Self::Loader { .. } | Self::Metrics(_) | Self::Picture(_) | Self::Curves(_) => false,
+            _ => true,
+        }
+    }
+}

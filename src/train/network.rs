@@ -1,0 +1,181 @@
+//! The one graph of a training step: network, supervised losses, their gradients, clipping and the optimiser.
+
+use std::collections::BTreeMap;
+
+use crate::gpu::DeviceProfile;
+use crate::graph::{
+    Graph, Program, ProgramOptions, differentiate, recompute_cheap_values, remove_dead_nodes,
+};
+use crate::losses::{LossConfig, Truth, supervised_loss};
+use crate::models::{ModelError, UNetConfig};
+use crate::nn::Mode;
+use crate::ops::ValueId;
+use crate::ops::loss::Activation;
+use crate::optim::{OptimizerConfig, append_optimizer};
+use crate::tensor::Shape;
+
+/// What is fed to a supervised network.
+#[derive(Clone, Copy, Debug)]
+pub struct Feeds {
+    /// (N, in_channels, D, H, W).
+    pub image: ValueId,
+    /// (N, 1, D, H, W) class indices; (N, R, D, H, W) for regions.
+    pub target: ValueId,
+    /// (N, 1, D, H, W), where the targets are regions with unannotated voxels: 0 leaves a voxel out.
+    pub voxel_weights: Option<ValueId>,
+    /// (1, out_channels, 1, 1, 1), where the loss weighs its classes.
+    pub class_weights: Option<ValueId>,
+    /// (1, heads, 1, 1, 1): the weight of each head.
+    pub head_weights: ValueId,
+    /// Scalar: dL/dL, 1 but for loss scaling.
+    pub loss_scale: ValueId,
+}
+
+/// What the target of a network looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TargetForm {
+    /// Classes that exclude each other (softmax), or regions (sigmoid).
+    pub activation: Activation,
+    /// The label of voxels that nobody annotated.
+    pub ignore_label: Option<u32>,
+}
+
+impl TargetForm {
+    /// Classes that exclude each other, all voxels annotated.
+    pub const CLASSES: Self = Self {
+        activation: Activation::Softmax,
+        ignore_label: None,
+    };
+
+    /// Whether unannotated voxels are left out by a map of weights: regions have no label to tell them by.
+    pub fn has_voxel_weights(&self) -> bool {
+        self.activation == Activation::Sigmoid && self.ignore_label.is_some()
+    }
+}
+
+/// A network with its losses and the gradient of every parameter.
+#[derive(Debug)]
+pub struct SupervisedGraph {
+    /// The graph.
+    pub graph: Graph,
+    /// What to feed.
+    pub feeds: Feeds,
+    /// The logits of each head, finest first.
+    pub logits: Vec<ValueId>,
+    /// The total loss, a scalar.
+    pub total: ValueId,
+    /// The gradient of each trained parameter.
+    pub gradients: BTreeMap<ValueId, ValueId>,
+    forward_nodes: usize,
+}
+
+impl SupervisedGraph {
+    /// Builds `network` for a batch of `patch` (N, in_channels, D, H, W) with `loss` at every head, and differentiates it.
+    ///
+    /// # Errors
+    /// [`ModelError`] where the patch does not fit the network.
+    pub fn build(
+        network: &UNetConfig,
+        patch: Shape,
+        form: TargetForm,
+        loss: &LossConfig,
+    ) -> Result<Self, ModelError> {
+        let mut graph = Graph::new();
+        let feeds = Feeds {
+            image: graph.input("image", patch)?,
+            target: graph.input(
+                "target",
+                patch.with_c(form.activation.target_channels(network.out_channels)),
+            )?,
+            voxel_weights: match form.has_voxel_weights() {
+                true => Some(graph.input("voxel weights", patch.with_c(1))?),
+                false => None,
+            },
+            class_weights: match loss.class_weights {
+                Some(_) => Some(graph.input("class weights", Shape::vector(network.out_channels))?),
+                None => None,
+            },
+            head_weights: graph.input("head weights", Shape::vector(network.heads.len()))?,
+            loss_scale: graph.input("loss scale", Shape::scalar())?,
+        };
+        let logits = network
+            .build(&mut graph, feeds.image, Mode::Training)?
+            .logits;
+        let truth = Truth {
+            activation: form.activation,
+            ignore_label: form.ignore_label.filter(|_| !form.has_voxel_weights()),
+            class_weights: feeds.class_weights,
+            voxel_weights: feeds.voxel_weights,
+            target: feeds.target,
+        };
+        let losses = supervised_loss(&mut graph, &logits, &truth, feeds.head_weights, loss)?;
+        let forward_nodes = graph.nodes().len();
+        let wanted = graph.trainable();
+        let gradients = differentiate(&mut graph, losses.total, feeds.loss_scale, &wanted)?;
+        Ok(Self {
+            graph,
+            feeds,
+            logits,
+            total: losses.total,
+            gradients,
+            forward_nodes,
+        })
+    }
+
+    /// Simplifies and compiles it; `outputs` can be fetched.
+    ///
+    /// # Errors
+    /// [`ModelError`] where the device is too small.
+    pub fn compile(
+        mut self,
+        outputs: &[ValueId],
+        device: &DeviceProfile,
+    ) -> Result<Program, ModelError> {
+        recompute_cheap_values(&mut self.graph, self.forward_nodes, outputs);
+        remove_dead_nodes(&mut self.graph, outputs);
+        Ok(Program::compile(
+            self.graph,
+            outputs,
+            device,
+            ProgramOptions::default(),
+        )?)
+    }
+}
+
+/// A compiled training step and the values to feed.
+#[derive(Debug)]
+pub struct TrainingStep {
+    /// The program; its outputs are the total loss (scalar) and the gradient norm (scalar).
+    pub program: Program,
+    /// What to feed.
+    pub feeds: Feeds,
+    /// Input of the optimiser: [`OptimizerConfig::hyper`].
+    pub hyper: ValueId,
+    /// Number of supervised heads.
+    pub heads: usize,
+}
+
+/// Builds and compiles the training step of `network` for a batch of `patch` (N, in_channels, D, H, W).
+///
+/// # Errors
+/// [`ModelError`] where the patch does not fit the network or the device.
+pub fn training_step(
+    network: &UNetConfig,
+    patch: Shape,
+    form: TargetForm,
+    loss: &LossConfig,
+    optimizer: &OptimizerConfig,
+    device: &DeviceProfile,
+) -> Result<TrainingStep, ModelError> {
+    let mut supervised = SupervisedGraph::build(network, patch, form, loss)?;
+    let gradients = std::mem::take(&mut supervised.gradients);
+    let optimizer = append_optimizer(&mut supervised.graph, &gradients, optimizer)?;
+    let (feeds, heads) = (supervised.feeds, supervised.logits.len());
+    let outputs = [supervised.total, optimizer.gradient_norm];
+    Ok(TrainingStep {
+        program: supervised.compile(&outputs, device)?,
+        feeds,
+        hyper: optimizer.hyper,
+        heads,
+    })
+}

@@ -1,0 +1,272 @@
+//! A whole run: from a folder of labelled images to a trained network, its curves and its validation.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::choices::{mirror_axes, network_of};
+use super::error::TrainError;
+use super::loader::{Draw, Fed};
+use super::log::LogLine;
+use super::network::{TargetForm, training_step};
+use super::session::{Event, Session};
+use super::validation::Validator;
+use super::{Fold, RunFolder, TrainConfig};
+use crate::dataset::{
+    Case, Dataset, Drawing, Fingerprint, Labels, Plan, PreparedCase, draw_batch, fold_of,
+    prepare_cases, splits_of, write_splits,
+};
+use crate::fsio::write_atomic;
+use crate::gpu::{AdapterClass, Gpu};
+use crate::graph::Parameters;
+use crate::infer::Predictor;
+use crate::metrics::Evaluation;
+use crate::ops::loss::Activation;
+use crate::report::curves::write_curves;
+use crate::tensor::Shape;
+
+/// What a finished run has to say.
+#[derive(Debug)]
+pub struct TrainReport {
+    /// Steps and validations.
+    pub log: Vec<LogLine>,
+    /// The validation cases in the geometry of their files; `None` where fold `all` left none.
+    pub validation: Option<Evaluation>,
+}
+
+/// Trains on `dataset` (nnU-Net's raw layout) into `folder`; with `resume` an earlier run goes on where its latest
+/// checkpoint left it, bit for bit. `observe` hears of all that happens, partly from other threads.
+///
+/// # Errors
+/// [`TrainError`]; what was trained up to the last checkpoint is kept.
+pub async fn train(
+    dataset: &Path,
+    folder: &RunFolder,
+    config: &TrainConfig,
+    resume: bool,
+    gpu: Arc<Gpu>,
+    observe: &(dyn Fn(Event) + Sync),
+) -> Result<TrainReport, TrainError> {
+    let dataset = Dataset::open(dataset)?;
+    let setup = if resume && folder.plan().exists() {
+        Setup::read(folder)?
+    } else {
+        refuse_existing(folder)?;
+        Setup::make(&dataset, folder, config, gpu.profile().class)?
+    };
+    let Prepared { train, validate } = prepare(&dataset, &setup, folder, observe)?;
+    let network = network_of(&setup.plan);
+    let (plan, config) = (&setup.plan, &setup.config);
+    let patch = Shape::new(plan.batch, network.in_channels, 1, 1, 1).with_spatial(plan.patch);
+    let labels = plan.labels.clone();
+    let step = training_step(
+        &network,
+        patch,
+        form_of(&labels),
+        &config.loss,
+        &config.optimizer,
+        gpu.profile(),
+    )?;
+    let mut parameters = Parameters::new(gpu, config.seed);
+    parameters.ensure(step.program.graph())?;
+    let validator = match validate.is_empty() {
+        true => None,
+        false => {
+            let predictor = Predictor::new(&network, plan.patch, &mut parameters)?;
+            Some(Validator::new(predictor, validate, labels))
+        }
+    };
+    let mut session = Session {
+        config,
+        folder,
+        steps: setup.steps(),
+        configuration: setup.hash(),
+        draw: batches(train, &setup),
+        parameters: &mut parameters,
+        validator: validator.as_ref(),
+    };
+    let log = session.run(step, resume, observe).await?;
+    finish(folder, log, validator, observe).await
+}
+
+/// The configuration with every choice made, and the plan.
+struct Setup {
+    config: TrainConfig,
+    plan: Plan,
+}
+
+impl Setup {
+    fn read(folder: &RunFolder) -> Result<Self, TrainError> {
+        Ok(Self {
+            config: TrainConfig::read(&folder.config())?,
+            plan: Plan::read(&folder.plan())?,
+        })
+    }
+
+    fn make(
+        dataset: &Dataset,
+        folder: &RunFolder,
+        config: &TrainConfig,
+        class: AdapterClass,
+    ) -> Result<Self, TrainError> {
+        config.validate()?;
+        let fingerprint = Fingerprint::of(dataset, config.seed, |_| ())?;
+        let plan = config.plan(&fingerprint, &dataset.description, class)?;
+        let config = config.with_choices(&plan, class);
+        fingerprint.write(&folder.fingerprint())?;
+        config.write(&folder.config())?;
+        // Last, since its presence says that there is a run to resume.
+        plan.write(&folder.plan())?;
+        Ok(Self { config, plan })
+    }
+
+    fn steps(&self) -> usize {
+        self.config.schedule.steps.unwrap_or(1)
+    }
+
+    /// A hash of all that decides the numbers (FNV-1a of the plan and the configuration).
+    fn hash(&self) -> String {
+        let text = format!(
+            "{}{}",
+            serde_json::json!(self.plan),
+            serde_json::json!(self.config)
+        );
+        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
+            (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        format!("{hash:016x}")
+    }
+}
+
+/// A run may start in a folder that is new or empty.
+fn refuse_existing(folder: &RunFolder) -> Result<(), TrainError> {
+    let occupied = match std::fs::read_dir(folder.root()) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
+        Err(e) => return Err(TrainError::io(folder.root(), e)),
+    };
+    match (
+        occupied,
+        folder.config().exists() && !folder.plan().exists(),
+    ) {
+        // A run that was killed before it had a plan left nothing to lose.
+        (false, _) | (true, true) => Ok(()),
+        (true, false) => Err(TrainError::RunExists(folder.root().to_owned())),
+    }
+}
+
+struct Prepared {
+    train: Vec<PreparedCase>,
+    validate: Vec<(Case, PreparedCase)>,
+}
+
+fn prepare(
+    dataset: &Dataset,
+    setup: &Setup,
+    folder: &RunFolder,
+    observe: &(dyn Fn(Event) + Sync),
+) -> Result<Prepared, TrainError> {
+    let (train, validate) = split(dataset, setup, folder)?;
+    let cases = [train.clone(), validate.clone()].concat();
+    let mut prepared = prepare_cases(
+        &cases,
+        &setup.plan.labels,
+        &setup.plan.preprocessing,
+        &folder.prepared(),
+        setup.config.seed,
+        |done| observe(Event::Prepared(done, cases.len())),
+    )?;
+    let held_out = prepared.split_off(train.len());
+    Ok(Prepared {
+        train: prepared,
+        validate: validate.into_iter().zip(held_out).collect(),
+    })
+}
+
+fn split(
+    dataset: &Dataset,
+    setup: &Setup,
+    folder: &RunFolder,
+) -> Result<(Vec<Case>, Vec<Case>), TrainError> {
+    let Fold::Number(fold) = setup.config.fold else {
+        return Ok((dataset.training.clone(), Vec::new()));
+    };
+    let ids: Vec<String> = dataset.training.iter().map(|c| c.id.clone()).collect();
+    let splits = splits_of(&dataset.path, &ids, setup.config.seed)?;
+    write_splits(&folder.splits(), &splits)?;
+    let split = fold_of(&dataset.path, &splits, fold)?;
+    let cases = |ids: &[String]| {
+        ids.iter()
+            .filter_map(|id| dataset.case(id).cloned())
+            .collect()
+    };
+    Ok((cases(&split.train), cases(&split.val)))
+}
+
+fn form_of(labels: &Labels) -> TargetForm {
+    TargetForm {
+        activation: match labels.uses_sigmoid() {
+            true => Activation::Sigmoid,
+            false => Activation::Softmax,
+        },
+        ignore_label: labels.ignore,
+    }
+}
+
+fn batches(cases: Vec<PreparedCase>, setup: &Setup) -> Arc<Draw> {
+    let (plan, config) = (setup.plan.clone(), setup.config.clone());
+    let form = form_of(&plan.labels);
+    let axes = if config.batch.mirror {
+        mirror_axes(&plan)
+    } else {
+        Vec::new()
+    };
+    Arc::new(move |step| {
+        let how = Drawing {
+            batch: plan.batch,
+            patch: plan.patch,
+            foreground: config.batch.foreground,
+            mirror_axes: &axes,
+        };
+        let drawn = draw_batch(&cases, config.seed, step, &how)?;
+        let annotated = |&label: &f32| f32::from(Some(label as u32) != plan.labels.ignore);
+        Ok(Fed {
+            voxel_weights: form
+                .has_voxel_weights()
+                .then(|| drawn.target.iter().map(annotated).collect()),
+            target: match plan.labels.is_regions() {
+                true => {
+                    let voxels = plan.patch.iter().product();
+                    plan.labels.labels_to_regions(&drawn.target, voxels)
+                }
+                false => drawn.target,
+            },
+            image: drawn.image,
+        })
+    })
+}
+
+async fn finish(
+    folder: &RunFolder,
+    log: Vec<LogLine>,
+    validator: Option<Validator>,
+    observe: &(dyn Fn(Event) + Sync),
+) -> Result<TrainReport, TrainError> {
+    let records: Vec<_> = log.iter().map(LogLine::record).collect();
+    write_curves(&folder.curves(), &records)?;
+    let Some(validator) = validator else {
+        return Ok(TrainReport {
+            log,
+            validation: None,
+        });
+    };
+    let evaluation = validator
+        .evaluate(&folder.predictions(), &folder.picture(), observe)
+        .await?;
+    let text = format!("{:#}\n", evaluation.to_json());
+    write_atomic(&folder.validation(), |w| w.write_all(text.as_bytes()))
+        .map_err(|e| TrainError::io(folder.validation(), e))?;
+    Ok(TrainReport {
+        log,
+        validation: Some(evaluation),
+    })
+}

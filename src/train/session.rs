@@ -1,0 +1,297 @@
+//! The training loop.
+
+use std::sync::Arc;
+
+use super::checkpoint::{self, CheckpointInfo};
+use super::error::TrainError;
+use super::loader::{Draw, Fed, Loader};
+use super::log::{Log, LogLine};
+use super::network::{Feeds, TrainingStep};
+use super::validation::Validator;
+use super::{RunFolder, TrainConfig};
+use crate::graph::{Executor, Parameters};
+use crate::ops::ValueId;
+
+/// What a caller hears while a run goes on.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A case has been preprocessed: done, of all.
+    Prepared(usize, usize),
+    /// Training starts at this step of so many.
+    Started {
+        /// Steps done before, by an earlier run.
+        step: usize,
+        /// Steps in all.
+        steps: usize,
+        /// Patches a step.
+        batch: usize,
+    },
+    /// A step is done.
+    Step(LogLine),
+    /// Validation cases have been predicted while training.
+    Validation(LogLine),
+    /// A checkpoint is on disk.
+    Checkpoint(usize),
+    /// A validation case has been predicted at the end: done, of all.
+    Validated(usize, usize),
+}
+
+/// Everything a loop needs, made by the caller.
+pub(super) struct Session<'a> {
+    pub config: &'a TrainConfig,
+    pub folder: &'a RunFolder,
+    pub steps: usize,
+    pub configuration: String,
+    pub draw: Arc<Draw>,
+    pub parameters: &'a mut Parameters,
+    pub validator: Option<&'a Validator>,
+}
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    step: usize,
+    best: Option<f64>,
+    average: Option<f64>,
+}
+
+/// Share of the last average in the moving average of the validation Dice (nnU-Net's pseudo Dice).
+const KEEP: f64 = 0.9;
+
+/// Steps whose loss or gradient was not finite in a row before the run is given up.
+const PATIENCE: usize = 20;
+
+impl Session<'_> {
+    /// Trains to the last step, from the latest checkpoint where `resume` is set and there is one.
+    pub async fn run(
+        &mut self,
+        step: TrainingStep,
+        resume: bool,
+        observe: &(dyn Fn(Event) + Sync),
+    ) -> Result<Vec<LogLine>, TrainError> {
+        let ids = Ids {
+            feeds: step.feeds,
+            hyper: step.hyper,
+            heads: step.heads,
+        };
+        let batch = step.program.graph().value(ids.feeds.image).shape.n();
+        let executor = Executor::new(step.program, self.parameters)?;
+        let mut progress = self.restore(resume)?;
+        let mut log = Log::open(&self.folder.log(), progress.step as u64)
+            .map_err(|e| TrainError::io(self.folder.log(), e))?;
+        observe(Event::Started {
+            step: progress.step,
+            steps: self.steps,
+            batch,
+        });
+        let mut loader = Loader::start(self.draw.clone(), progress.step as u64, self.steps as u64)
+            .map_err(|e| TrainError::io(self.folder.root().to_owned(), e))?;
+        let mut failures = 0;
+        // The result of a step is fetched after the next one has been submitted, so that the device never idles,
+        // except where a checkpoint or a validation needs the weights of just this step.
+        while progress.step < self.steps {
+            let stop = self.next_stop(progress.step);
+            let first = progress.step;
+            for at in first..stop {
+                let batch = next(&mut loader, at)?;
+                self.submit(&executor, &ids, &batch, at).await?;
+                if at > first {
+                    failures = self
+                        .report(&executor, at - 1, failures, &mut log, observe)
+                        .await?;
+                }
+            }
+            failures = self
+                .report(&executor, stop - 1, failures, &mut log, observe)
+                .await?;
+            progress.step = stop;
+            self.pause(&mut progress, &mut log, observe).await?;
+        }
+        self.save(&self.folder.last(), &progress).await?;
+        Ok(log.lines().to_vec())
+    }
+
+    fn restore(&mut self, resume: bool) -> Result<Progress, TrainError> {
+        let fresh = Progress {
+            step: 0,
+            best: None,
+            average: None,
+        };
+        let path = self.folder.latest();
+        if !resume || !path.exists() {
+            return Ok(fresh);
+        }
+        let found = checkpoint::load(&path)?;
+        found.expect_configuration(&self.configuration)?;
+        found.restore(self.parameters)?;
+        Ok(Progress {
+            step: found.info.step,
+            best: found.info.best,
+            average: found.info.average,
+        })
+    }
+
+    fn checkpoint_every(&self) -> usize {
+        let default = self.steps.div_ceil(20);
+        self.config
+            .schedule
+            .checkpoint_every
+            .unwrap_or(default)
+            .max(1)
+    }
+
+    /// `None` where there is nothing to validate with.
+    fn validate_every(&self) -> Option<usize> {
+        let every = self
+            .config
+            .schedule
+            .validate_every
+            .unwrap_or(self.steps.div_ceil(5));
+        (every > 0 && self.validator.is_some()).then_some(every)
+    }
+
+    /// The next step at which the loop must look at the weights.
+    fn next_stop(&self, step: usize) -> usize {
+        let after = |every: usize| (step / every + 1) * every;
+        let checkpoint = after(self.checkpoint_every());
+        let validation = self.validate_every().map_or(usize::MAX, after);
+        checkpoint.min(validation).min(self.steps)
+    }
+
+    async fn submit(
+        &self,
+        executor: &Executor,
+        ids: &Ids,
+        batch: &Fed,
+        step: usize,
+    ) -> Result<(), TrainError> {
+        let (t, total) = (step as u64, self.steps as u64);
+        let rate = self.config.learning_rate.rate(t, total);
+        let hyper = self.config.optimizer.hyper(rate, t);
+        let weights = self.config.supervision.weights(ids.heads, t, total)?;
+        let mut feed: Vec<(ValueId, &[f32])> = vec![
+            (ids.feeds.image, &batch.image),
+            (ids.feeds.target, &batch.target),
+            (ids.feeds.head_weights, &weights),
+            (ids.feeds.loss_scale, &[1.0]),
+            (ids.hyper, &hyper),
+        ];
+        if let (Some(id), Some(map)) = (ids.feeds.voxel_weights, &batch.voxel_weights) {
+            feed.push((id, map));
+        }
+        if let (Some(id), Some(list)) = (ids.feeds.class_weights, &self.config.loss.class_weights) {
+            feed.push((id, list));
+        }
+        Ok(executor.run(&feed).await?)
+    }
+
+    /// Fetches the result of `step`, logs it, and gives the number of bad steps in a row.
+    async fn report(
+        &self,
+        executor: &Executor,
+        step: usize,
+        failures: usize,
+        log: &mut Log,
+        observe: &(dyn Fn(Event) + Sync),
+    ) -> Result<usize, TrainError> {
+        let Some(outputs) = executor.fetch().await? else {
+            return Ok(failures);
+        };
+        let finite = |v: f32| v.is_finite().then_some(v);
+        let (loss, norm) = (finite(outputs[0].data[0]), finite(outputs[1].data[0]));
+        let line = LogLine::Step {
+            step: step as u64 + 1,
+            loss,
+            gradient_norm: norm,
+            learning_rate: self
+                .config
+                .learning_rate
+                .rate(step as u64, self.steps as u64),
+        };
+        log.append(line.clone())
+            .map_err(|e| TrainError::io(self.folder.log(), e))?;
+        observe(Event::Step(line));
+        if loss.is_some() && norm.is_some() {
+            return Ok(0);
+        }
+        if failures + 1 >= PATIENCE {
+            return Err(TrainError::NotFinite {
+                step: step + 1,
+                times: PATIENCE,
+            });
+        }
+        Ok(failures + 1)
+    }
+
+    /// What is due after `progress.step` steps: validation first, since its score belongs into the checkpoint.
+    async fn pause(
+        &self,
+        progress: &mut Progress,
+        log: &mut Log,
+        observe: &(dyn Fn(Event) + Sync),
+    ) -> Result<(), TrainError> {
+        let due = |every: usize| progress.step.is_multiple_of(every) || progress.step == self.steps;
+        let checkpoint = due(self.checkpoint_every());
+        if self.validate_every().is_some_and(due)
+            && let Some(validator) = self.validator
+        {
+            let classes = validator
+                .dice(self.config.schedule.validation_cases)
+                .await?;
+            let dice = mean(&classes);
+            let line = LogLine::Validation {
+                step: progress.step as u64,
+                dice,
+                classes,
+            };
+            log.append(line.clone())
+                .map_err(|e| TrainError::io(self.folder.log(), e))?;
+            observe(Event::Validation(line));
+            let average = progress
+                .average
+                .map_or(dice, |a| KEEP * a + (1.0 - KEEP) * dice);
+            progress.average = Some(average);
+            if progress.best.is_none_or(|best| average > best) {
+                progress.best = Some(average);
+                self.save(&self.folder.best(), progress).await?;
+            }
+        }
+        if checkpoint {
+            self.save(&self.folder.latest(), progress).await?;
+            observe(Event::Checkpoint(progress.step));
+        }
+        Ok(())
+    }
+
+    async fn save(&self, path: &std::path::Path, progress: &Progress) -> Result<(), TrainError> {
+        let info = CheckpointInfo {
+            step: progress.step,
+            best: progress.best,
+            average: progress.average,
+            configuration: self.configuration.clone(),
+        };
+        checkpoint::save(path, self.parameters, &info).await?;
+        Ok(())
+    }
+}
+
+fn next(loader: &mut Loader, step: usize) -> Result<Fed, TrainError> {
+    match loader.next_batch() {
+        Some(batch) => Ok(batch?),
+        None => Err(TrainError::Loader { step: step + 1 }),
+    }
+}
+
+/// The mean over the classes that were there to score; 0 where none was.
+fn mean(classes: &[Option<f64>]) -> f64 {
+    let found: Vec<f64> = classes.iter().copied().flatten().collect();
+    found.iter().sum::<f64>() / found.len().max(1) as f64
+}
+
+/// The inputs of a training step.
+struct Ids {
+    feeds: Feeds,
+    hyper: ValueId,
+    heads: usize,
+}

@@ -1,0 +1,19 @@
+//! Whole networks: parameter counts, and parity with PyTorch.
+
+mod counts;
+#[path = "../fixtures/loader.rs"]
+mod fixtures;
+mod parity;
+
+use std::sync::{Arc, OnceLock};
+
+use voxseg::gpu::{Gpu, GpuOptions};
+
+/// The one device of this test binary. Without an adapter the tests fail and say what to install.
+fn gpu() -> Arc<Gpu> {
+    static GPU: OnceLock<Arc<Gpu>> = OnceLock::new();
+    GPU.get_or_init(|| {
+        pollster::block_on(Gpu::open(&GpuOptions::default())).unwrap_or_else(|e| panic!("{e}"))
+    })
+    .clone()
+}

@@ -13,7 +13,7 @@ use crate::gpu::Gpu;
 use crate::infer::{InferenceOptions, Model, Weights};
 use crate::metrics::{CaseResult, Convention, Evaluation, Grid, Settings, evaluate_case};
 use crate::report::picture::{PictureCase, write_picture};
-use crate::train::{Fold, RunFolder, TrainConfig, classes_of, train};
+use crate::train::{Fold, RunFolder, TrainConfig, TrainOptions, classes_of, train};
 use crate::volume::{LabelMap, read_image, read_labels, write_labels};
 
 /// Arguments of `voxseg demo`.
@@ -64,14 +64,12 @@ pub fn run(args: &DemoArgs, common: &Common, output: &Output) -> Result<(), CliE
     let config = configuration(args);
     let watch = Watch::new(output);
     let hear = |event| watch.hear(event);
-    pollster::block_on(train(
-        &data.folder,
-        &folder,
-        &config,
-        true,
-        gpu.clone(),
-        &hear,
-    ))?;
+    let options = TrainOptions {
+        resume: true,
+        ..TrainOptions::default()
+    };
+    let training = train(&data.folder, &folder, &config, options, gpu.clone(), &hear);
+    pollster::block_on(training)?;
     watch.finish();
     let model = Model::load(folder.root(), Weights::Final, gpu)?;
     let tested = predict_tests(&model, &data.folder, &args.output, output)?;
@@ -164,6 +162,7 @@ fn judge(
     let evaluation = Evaluation::new(settings, results)?;
     let path = folder.join("evaluation.json");
     let text = format!("{:#}\n", evaluation.to_json());
-    write_atomic(&path, |w| w.write_all(text.as_bytes())).map_err(|e| CliError::write(&path, e))?;
+    write_atomic(&path, |w| w.write_all(text.as_bytes()))
+        .map_err(|e| CliError::written(&path, e))?;
     Ok((evaluation, picture))
 }

@@ -9,6 +9,7 @@ use crate::gpu::GpuError;
 use crate::graph::GraphError;
 use crate::infer::InferError;
 use crate::metrics::MetricsError;
+use crate::models::ModelError;
 use crate::report::picture::PictureError;
 use crate::train::{ConfigError, TrainError};
 use crate::volume::VolumeError;
@@ -50,6 +51,17 @@ pub enum CliError {
     /// The graph.
     #[error(transparent)]
     Graph(#[from] GraphError),
+    /// The network.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A network that is too large for the device on this patch.
+    #[error("{source}. A patch of {patch} would fit")]
+    TooLarge {
+        /// What is too large, and by how much.
+        source: Box<ModelError>,
+        /// The patch that would fit, D,H,W.
+        patch: String,
+    },
     /// The metrics.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -79,15 +91,6 @@ impl CliError {
         }
     }
 
-    /// [`CliError::Io`] while writing.
-    pub fn write(path: &Path, source: io::Error) -> Self {
-        Self::Io {
-            path: path.to_owned(),
-            action: "written",
-            source,
-        }
-    }
-
     /// [`CliError::Io`] while reading.
     pub fn read(path: &Path, source: io::Error) -> Self {
         Self::Io {
@@ -109,7 +112,11 @@ impl CliError {
     /// 2 where the user can mend it, 1 where it is ours or the machine's.
     pub fn exit_code(&self) -> u8 {
         let users = match self {
-            Self::Usage(_) | Self::Input { .. } | Self::Metrics(_) => true,
+            Self::Usage(_)
+            | Self::Input { .. }
+            | Self::TooLarge { .. }
+            | Self::Metrics(_)
+            | Self::Config(_) => true,
             Self::Io { source, .. } => !matches!(
                 source.kind(),
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::Other
@@ -119,11 +126,11 @@ impl CliError {
             Self::Gpu(e) => e.is_users_fault(),
             Self::Graph(e) => e.is_users_fault(),
             Self::Train(e) => e.is_users_fault(),
-            Self::Config(_) => true,
             Self::Infer(e) => e.is_users_fault(),
             Self::Synthetic(SyntheticError::Volume(e)) => e.is_users_fault(),
             Self::Synthetic(_) => true,
             Self::Picture(_) => false,
+            Self::Model(e) => e.is_users_fault(),
         };
         if users { 2 } else { 1 }
     }

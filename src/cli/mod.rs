@@ -7,6 +7,8 @@ mod demo;
 mod devices;
 mod error;
 mod evaluate;
+mod fit;
+mod inspect;
 mod output;
 mod predict;
 mod train;
@@ -85,6 +87,8 @@ enum Verb {
     Demo(demo::DemoArgs),
     /// List the GPUs and what they can do.
     Devices(devices::DevicesArgs),
+    /// Print a network's layers, parameters, multiply-adds and memory without running it.
+    Inspect(inspect::InspectArgs),
     /// Measure segmentations against the truth: Dice, IoU, HD95 and NSD.
     Evaluate(EvaluateArgs),
 }
@@ -105,6 +109,7 @@ pub fn run() -> ExitCode {
         Verb::Predict(args) => predict::run(&args, &cli.common, &output),
         Verb::Demo(args) => demo::run(&args, &cli.common, &output),
         Verb::Devices(args) => devices::run(&args, &cli.common, &output),
+        Verb::Inspect(args) => inspect::run(&args, &cli.common, &output),
         Verb::Evaluate(args) => evaluate::run(&args, &output),
     };
     match result {

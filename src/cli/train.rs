@@ -9,7 +9,9 @@ use indicatif::ProgressBar;
 use super::{CliError, Common, Output};
 use crate::gpu::Gpu;
 use crate::metrics::Convention;
-use crate::train::{Event, Fold, LogLine, RunFolder, TrainConfig, TrainReport, train};
+use crate::train::{
+    Event, Fold, LogLine, RunFolder, TrainConfig, TrainOptions, TrainReport, train,
+};
 
 /// Arguments of `voxseg train`.
 #[derive(Debug, Args)]
@@ -34,6 +36,9 @@ pub struct TrainArgs {
     /// Go on from the latest checkpoint of RUN under its own configuration.
     #[arg(long, conflicts_with_all = ["config", "steps", "seed", "fold", "batch", "patch", "spacing"])]
     pub resume: bool,
+    /// Time the dispatches of one early step and print them by operator, the slowest first.
+    #[arg(long)]
+    pub profile: bool,
     /// Optimiser steps.
     #[arg(long, value_name = "N")]
     pub steps: Option<usize>,
@@ -89,7 +94,10 @@ pub fn run(args: &TrainArgs, common: &Common, output: &Output) -> Result<(), Cli
         &args.dataset,
         &folder,
         &config,
-        args.resume,
+        TrainOptions {
+            resume: args.resume,
+            profile: args.profile,
+        },
         gpu,
         &|event| watch.hear(event),
     ))?;
@@ -175,6 +183,10 @@ impl<'a> Watch<'a> {
                 let loss = phase.loss.map_or("-".to_owned(), |l| format!("{l:.4}"));
                 let line = format!("step {step}: loss {loss}, validation Dice {dice:.4}");
                 phase.bar.suspend(|| self.output.news(&line));
+            }
+            Event::Profile(profile) => {
+                let table = profile.table().to_string();
+                phase.bar.suspend(|| self.output.news(table.trim_end()));
             }
             Event::Validated(done, of) => {
                 self.enter(&mut phase, "validating", of, "cases");

@@ -18,6 +18,6 @@ pub use error::TrainError;
 pub use folder::RunFolder;
 pub use log::LogLine;
 pub use network::{Feeds, SupervisedGraph, TargetForm, TrainingStep, training_step};
-pub use run::{TrainReport, train};
+pub use run::{TrainOptions, TrainReport, train};
 pub use session::Event;
 pub use validation::classes_of;

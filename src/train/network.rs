@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::dataset::Labels;
 use crate::gpu::DeviceProfile;
 use crate::graph::{
     Graph, Program, ProgramOptions, differentiate, recompute_cheap_values, remove_dead_nodes,
@@ -46,6 +47,17 @@ impl TargetForm {
         activation: Activation::Softmax,
         ignore_label: None,
     };
+
+    /// Classes or regions, as the data set has them.
+    pub fn of(labels: &Labels) -> Self {
+        Self {
+            activation: match labels.uses_sigmoid() {
+                true => Activation::Sigmoid,
+                false => Activation::Softmax,
+            },
+            ignore_label: labels.ignore,
+        }
+    }
 
     /// Whether unannotated voxels are left out by a map of weights: regions have no label to tell them by.
     pub fn has_voxel_weights(&self) -> bool {

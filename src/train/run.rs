@@ -12,15 +12,14 @@ use super::session::{Event, Session};
 use super::validation::Validator;
 use super::{Fold, RunFolder, TrainConfig};
 use crate::dataset::{
-    Case, Dataset, Drawing, Fingerprint, Labels, Plan, PreparedCase, draw_batch, fold_of,
-    prepare_cases, splits_of, write_splits,
+    Case, Dataset, Drawing, Fingerprint, Plan, PreparedCase, draw_batch, fold_of, prepare_cases,
+    splits_of, write_splits,
 };
 use crate::fsio::write_atomic;
 use crate::gpu::{AdapterClass, Gpu};
 use crate::graph::Parameters;
 use crate::infer::Predictor;
 use crate::metrics::Evaluation;
-use crate::ops::loss::Activation;
 use crate::report::curves::write_curves;
 use crate::tensor::Shape;
 
@@ -33,8 +32,17 @@ pub struct TrainReport {
     pub validation: Option<Evaluation>,
 }
 
-/// Trains on `dataset` (nnU-Net's raw layout) into `folder`; with `resume` an earlier run goes on where its latest
-/// checkpoint left it, bit for bit. `observe` hears of all that happens, partly from other threads.
+/// How a run is started, beside its configuration.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TrainOptions {
+    /// Go on from the latest checkpoint of an earlier run in the folder, bit for bit, where there is one.
+    pub resume: bool,
+    /// Time the dispatches of an early step and report them by operator ([`Event::Profile`]).
+    pub profile: bool,
+}
+
+/// Trains on `dataset` (nnU-Net's raw layout) into `folder`. `observe` hears of all that happens, partly from other
+/// threads.
 ///
 /// # Errors
 /// [`TrainError`]; what was trained up to the last checkpoint is kept.
@@ -42,12 +50,12 @@ pub async fn train(
     dataset: &Path,
     folder: &RunFolder,
     config: &TrainConfig,
-    resume: bool,
+    options: TrainOptions,
     gpu: Arc<Gpu>,
     observe: &(dyn Fn(Event) + Sync),
 ) -> Result<TrainReport, TrainError> {
     let dataset = Dataset::open(dataset)?;
-    let setup = if resume && folder.plan().exists() {
+    let setup = if options.resume && folder.plan().exists() {
         Setup::read(folder)?
     } else {
         refuse_existing(folder)?;
@@ -61,7 +69,7 @@ pub async fn train(
     let step = training_step(
         &network,
         patch,
-        form_of(&labels),
+        TargetForm::of(&labels),
         &config.loss,
         &config.optimizer,
         gpu.profile(),
@@ -83,8 +91,9 @@ pub async fn train(
         draw: batches(train, &setup),
         parameters: &mut parameters,
         validator: validator.as_ref(),
+        profile: options.profile,
     };
-    let log = session.run(step, resume, observe).await?;
+    let log = session.run(step, options.resume, observe).await?;
     finish(folder, log, validator, observe).await
 }
 
@@ -202,19 +211,9 @@ fn split(
     Ok((cases(&split.train), cases(&split.val)))
 }
 
-fn form_of(labels: &Labels) -> TargetForm {
-    TargetForm {
-        activation: match labels.uses_sigmoid() {
-            true => Activation::Sigmoid,
-            false => Activation::Softmax,
-        },
-        ignore_label: labels.ignore,
-    }
-}
-
 fn batches(cases: Vec<PreparedCase>, setup: &Setup) -> Arc<Draw> {
     let (plan, config) = (setup.plan.clone(), setup.config.clone());
-    let form = form_of(&plan.labels);
+    let form = TargetForm::of(&plan.labels);
     let axes = if config.batch.mirror {
         mirror_axes(&plan)
     } else {

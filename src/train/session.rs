@@ -11,6 +11,7 @@ use super::validation::Validator;
 use super::{RunFolder, TrainConfig};
 use crate::graph::{Executor, Parameters};
 use crate::ops::ValueId;
+use crate::report::profile::Profile;
 
 /// What a caller hears while a run goes on.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub enum Event {
     Step(LogLine),
     /// Validation cases have been predicted while training.
     Validation(LogLine),
+    /// The time of a training step by operator, where it was asked for.
+    Profile(Profile),
     /// A checkpoint is on disk.
     Checkpoint(usize),
     /// A validation case has been predicted at the end: done, of all.
@@ -46,6 +49,7 @@ pub(super) struct Session<'a> {
     pub draw: Arc<Draw>,
     pub parameters: &'a mut Parameters,
     pub validator: Option<&'a Validator>,
+    pub profile: bool,
 }
 
 /// How far a run has come.
@@ -58,6 +62,9 @@ struct Progress {
 
 /// Share of the last average in the moving average of the validation Dice (nnU-Net's pseudo Dice).
 const KEEP: f64 = 0.9;
+
+/// The step that is timed, counted from 0: by then every pipeline has run once.
+const PROFILED: usize = 3;
 
 /// Steps whose loss or gradient was not finite in a row before the run is given up.
 const PATIENCE: usize = 20;
@@ -95,7 +102,9 @@ impl Session<'_> {
             let first = progress.step;
             for at in first..stop {
                 let batch = next(&mut loader, at)?;
-                self.submit(&executor, &ids, &batch, at).await?;
+                let timed = self.profile && at == PROFILED;
+                self.submit(&executor, &ids, &batch, at, timed.then_some(observe))
+                    .await?;
                 if at > first {
                     failures = self
                         .report(&executor, at - 1, failures, &mut log, observe)
@@ -165,6 +174,7 @@ impl Session<'_> {
         ids: &Ids,
         batch: &Fed,
         step: usize,
+        profile: Option<&(dyn Fn(Event) + Sync)>,
     ) -> Result<(), TrainError> {
         let (t, total) = (step as u64, self.steps as u64);
         let rate = self.config.learning_rate.rate(t, total);
@@ -183,7 +193,12 @@ impl Session<'_> {
         if let (Some(id), Some(list)) = (ids.feeds.class_weights, &self.config.loss.class_weights) {
             feed.push((id, list));
         }
-        Ok(executor.run(&feed).await?)
+        let Some(observe) = profile else {
+            return Ok(executor.run(&feed).await?);
+        };
+        let times = executor.run_timed(&feed).await?;
+        observe(Event::Profile(Profile::new(executor.program(), &[times])));
+        Ok(())
     }
 
     /// Fetches the result of `step`, logs it, and gives the number of bad steps in a row.

@@ -16,15 +16,9 @@ fn lists_an_adapter_as_text_and_as_json() {
     assert!(text.contains(name), "{text}");
 }
 
-/// Where the Vulkan loader is told its drivers, none are left.
 #[cfg(target_os = "linux")]
 #[test]
 fn without_an_adapter_it_says_what_to_install() {
-    let mut command = voxseg();
-    for variable in ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"] {
-        command.env(variable, "/nonexistent");
-    }
-    command.env_remove("VK_ADD_DRIVER_FILES");
-    let run = Run::of(command.arg("devices"));
+    let run = Run::of(crate::harness::voxseg_without_adapter().arg("devices"));
     run.refused(&["no GPU adapter", "apt-get install mesa-vulkan-drivers"]);
 }

@@ -20,6 +20,17 @@ pub fn voxseg() -> Command {
     command
 }
 
+/// The binary where the Vulkan loader finds no driver.
+#[cfg(target_os = "linux")]
+pub fn voxseg_without_adapter() -> Command {
+    let mut command = voxseg();
+    for variable in ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"] {
+        command.env(variable, "/nonexistent");
+    }
+    command.env_remove("VK_ADD_DRIVER_FILES");
+    command
+}
+
 /// What a run left behind.
 #[derive(Debug)]
 pub struct Run {

@@ -4,4 +4,5 @@ mod bad_evaluations;
 mod devices;
 mod evaluate;
 mod harness;
+mod inspect;
 mod usage;

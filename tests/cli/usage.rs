@@ -18,7 +18,7 @@ fn verbs() -> Vec<String> {
 #[test]
 fn the_help_of_every_verb_has_an_example() {
     let verbs = verbs();
-    for known in ["devices", "evaluate"] {
+    for known in ["devices", "evaluate", "inspect"] {
         assert!(verbs.iter().any(|verb| verb == known), "{verbs:?}");
     }
     for verb in verbs {

@@ -1,0 +1,327 @@
+//! `voxseg inspect`: what a network is made of and what it costs, without running it.
+
+mod subject;
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args};
+use serde_json::{Value, json};
+
+use self::subject::{Subject, parse_extent, words};
+use super::fit::fitting_patch;
+use super::{CliError, Common, Output};
+use crate::gpu::{DeviceProfile, Gpu, GpuError};
+use crate::graph::{Graph, NodeSummary, Program, ProgramOptions, remove_dead_nodes};
+use crate::models::ModelError;
+use crate::nn::Mode;
+use crate::report::table::{Align, Table};
+use crate::train::training_step;
+
+/// Tensors that are listed of those alive at the peak.
+const LISTED: usize = 12;
+
+/// Arguments of `voxseg inspect`.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("subject").required(true).args(["run", "network"])))]
+#[command(after_help = "Examples:
+  voxseg inspect RUN
+  voxseg inspect --network nnunet3d --patch 128,128,128 --batch 2
+  voxseg inspect --network ronneberger2d --inference
+  voxseg inspect --network RUN/plan.json --patch 64,160,160 --json
+
+Networks: nnunet3d, nnunet2d, resenc3d, cicek3d, ronneberger2d, or a plan.json. The memory is that of a
+training step (parameters, gradients, optimiser), or with --inference that of one window.")]
+pub struct InspectArgs {
+    /// Folder of a training run.
+    pub run: Option<PathBuf>,
+    /// A published network, or a plan.json.
+    #[arg(long, value_name = "NAME|FILE")]
+    pub network: Option<String>,
+    /// Patch extent in voxels [default: as published or planned].
+    #[arg(long, value_name = "D,H,W", value_parser = parse_extent)]
+    pub patch: Option<[usize; 3]>,
+    /// Patches a step [default: 2, or as planned].
+    #[arg(long, value_name = "N", conflicts_with = "inference")]
+    pub batch: Option<NonZeroUsize>,
+    /// Input channels of a published network [default: 1; cicek3d: 3].
+    #[arg(long, value_name = "C", conflicts_with = "run")]
+    pub channels: Option<NonZeroUsize>,
+    /// Classes with the background of a published network [default: 2; cicek3d: 3].
+    #[arg(long, value_name = "K", conflicts_with = "run")]
+    pub classes: Option<NonZeroUsize>,
+    /// Plan the prediction of one window instead of a training step.
+    #[arg(long)]
+    pub inference: bool,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// [`CliError::TooLarge`] or [`CliError::Model`] with the figure where the network is too large for the device.
+pub fn run(args: &InspectArgs, common: &Common, output: &Output) -> Result<(), CliError> {
+    let subject = Subject::of(args)?;
+    let (device, device_name) = device(common)?;
+    let (forward, step) = programs(&subject, args.inference, &device)
+        .map_err(|e| too_large(e, &subject, args.inference, &device))?;
+    let inspection = Inspection {
+        subject: &subject,
+        device_name,
+        layers: forward.nodes(),
+        forward: &forward,
+        step: step.as_ref(),
+    };
+    output.result(&inspection.to_text(), &inspection.to_json());
+    Ok(())
+}
+
+/// The chosen adapter's limits; where there is no adapter at all, those of the smallest device.
+fn device(common: &Common) -> Result<(DeviceProfile, String), CliError> {
+    let options = common.gpu_options();
+    match pollster::block_on(Gpu::open(&options)) {
+        Ok(gpu) => Ok((gpu.profile().clone(), gpu.describe())),
+        Err(GpuError::NoAdapter) if options.adapter.is_none() => {
+            let profile = DeviceProfile {
+                forced_variants: options.forced_variants,
+                ..DeviceProfile::minimal_gpu()
+            };
+            let name = "a minimal WebGPU device (there is no adapter here)";
+            Ok((profile, name.to_owned()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The network alone, and unless it is for inference the training step.
+fn programs(
+    subject: &Subject,
+    inference: bool,
+    device: &DeviceProfile,
+) -> Result<(Program, Option<Program>), ModelError> {
+    let forward = forward_program(subject, inference, device)?;
+    let step = match inference {
+        true => None,
+        false => Some(step_program(subject, device)?),
+    };
+    Ok((forward, step))
+}
+
+/// The error with a patch that would fit, where there is one.
+fn too_large(
+    source: ModelError,
+    subject: &Subject,
+    inference: bool,
+    device: &DeviceProfile,
+) -> CliError {
+    let stride = subject.patch_steps();
+    let fitting = stride.and_then(|stride| {
+        fitting_patch(stride, subject.patch, |patch| {
+            programs(&subject.with_patch(patch), inference, device).map(|_| ())
+        })
+    });
+    match fitting {
+        Some(patch) => CliError::TooLarge {
+            source: source.into(),
+            patch: words(patch),
+        },
+        None => source.into(),
+    }
+}
+
+/// The network alone: with all heads as in training, or with the finest only.
+fn forward_program(
+    subject: &Subject,
+    inference: bool,
+    device: &DeviceProfile,
+) -> Result<Program, ModelError> {
+    let mut graph = Graph::new();
+    let image = graph.input("image", subject.shape())?;
+    let mode = match inference {
+        true => Mode::Inference,
+        false => Mode::Training,
+    };
+    let mut outputs = subject.network.build(&mut graph, image, mode)?.logits;
+    if inference {
+        outputs.truncate(1);
+        remove_dead_nodes(&mut graph, &outputs);
+    }
+    let options = ProgramOptions::default();
+    Ok(Program::compile(graph, &outputs, device, options)?)
+}
+
+fn step_program(subject: &Subject, device: &DeviceProfile) -> Result<Program, ModelError> {
+    let step = training_step(
+        &subject.network,
+        subject.shape(),
+        subject.form,
+        &subject.loss,
+        &subject.optimizer,
+        device,
+    )?;
+    Ok(step.program)
+}
+
+/// All that is shown.
+struct Inspection<'a> {
+    subject: &'a Subject,
+    device_name: String,
+    layers: Vec<NodeSummary>,
+    forward: &'a Program,
+    step: Option<&'a Program>,
+}
+
+impl Inspection<'_> {
+    /// The program whose memory is shown, and its name.
+    fn planned(&self) -> (&Program, &'static str) {
+        match self.step {
+            Some(step) => (step, "training step"),
+            None => (self.forward, "inference of one window"),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        let (program, what) = self.planned();
+        let (peak, residents) = program.residents_at_peak();
+        let forward = self.forward.summary();
+        json!({
+            "name": self.subject.name,
+            "network": self.subject.network,
+            "input": self.subject.shape().0,
+            "device": self.device_name,
+            "layers": self.layers,
+            "parameters": forward.parameters,
+            "madds": forward.madds,
+            "planned": what,
+            "memory": program.summary(),
+            "slot_bytes": program.memory_plan().slots,
+            "peak_node": node_name(program, peak),
+            "alive_at_peak": residents,
+        })
+    }
+
+    fn to_text(&self) -> String {
+        format!(
+            "{}: input {} (N, C, D, H, W), planned for {}\n\n{}\n{}\n{}",
+            self.subject.name,
+            self.subject.shape(),
+            self.device_name,
+            self.layer_table(),
+            self.memory_text(),
+            self.peak_table(),
+        )
+    }
+
+    fn layer_table(&self) -> Table {
+        let mut table = Table::new(&[
+            ("layer", Align::Left),
+            ("operator", Align::Left),
+            ("output", Align::Left),
+            ("parameters", Align::Right),
+            ("10^6 MAdds", Align::Right),
+        ]);
+        let madds = |madds: f64| format!("{:.1}", madds / 1e6);
+        for layer in &self.layers {
+            table.row([
+                layer.name.clone(),
+                layer.op.to_owned(),
+                layer.shape_text(),
+                match layer.parameters {
+                    0 => String::new(),
+                    n => grouped(n as u64),
+                },
+                madds(layer.madds),
+            ]);
+        }
+        let all = self.forward.summary();
+        table.rule().row([
+            "all".to_owned(),
+            String::new(),
+            String::new(),
+            grouped(all.parameters as u64),
+            madds(all.madds),
+        ]);
+        table
+    }
+
+    fn memory_text(&self) -> String {
+        let (program, what) = self.planned();
+        let s = program.summary();
+        let mut table = Table::new(&[
+            (what, Align::Left),
+            ("MiB", Align::Right),
+            ("", Align::Left),
+        ]);
+        let largest = program.memory_plan().slots.iter().max().copied();
+        let slots = format!(
+            "{} slots, the largest of {} MiB",
+            s.slots,
+            mib(largest.unwrap_or(0))
+        );
+        let peak = program.residents_at_peak().0;
+        table
+            .row(["activations and scratch".into(), mib(s.slot_bytes), slots])
+            .row([
+                "  of it alive at once".into(),
+                mib(s.peak_bytes),
+                format!("at {}", node_name(program, peak)),
+            ])
+            .row(["parameters, states, inputs".into(), mib(s.persistent_bytes)])
+            .row(["all".into(), mib(s.total_bytes)]);
+        let work = format!(
+            "{} dispatches and {:.1} * 10^9 MAdds a run\n",
+            s.dispatches,
+            s.madds / 1e9
+        );
+        format!("{table}{work}")
+    }
+
+    fn peak_table(&self) -> Table {
+        let mut table = Table::new(&[
+            ("alive at the peak", Align::Left),
+            ("MiB", Align::Right),
+            ("slot", Align::Right),
+        ]);
+        let (_, residents) = self.planned().0.residents_at_peak();
+        for resident in residents.iter().take(LISTED) {
+            let slot = resident.slot.to_string();
+            table.row([resident.name.clone(), mib(resident.bytes), slot]);
+        }
+        if let Some(rest) = residents.get(LISTED..).filter(|rest| !rest.is_empty()) {
+            let bytes = rest.iter().map(|r| r.bytes).sum();
+            table.row([format!("and {} more", rest.len()), mib(bytes)]);
+        }
+        table
+    }
+}
+
+fn node_name(program: &Program, node: usize) -> &str {
+    let nodes = program.graph().nodes();
+    nodes.get(node).map_or("the end", |node| node.name.as_str())
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{:.2}", bytes as f64 / f64::from(1 << 20))
+}
+
+/// Digits in groups of three.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .filter_map(|group| std::str::from_utf8(group).ok())
+        .collect();
+    groups.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_come_in_groups_of_three() {
+        let texts = [0, 7, 999, 1000, 31_195_594].map(grouped);
+        assert_eq!(texts, ["0", "7", "999", "1,000", "31,195,594"]);
+    }
+}

@@ -1,0 +1,204 @@
+//! Which network, on which patch.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use super::InspectArgs;
+use crate::cli::CliError;
+use crate::dataset::Plan;
+use crate::losses::LossConfig;
+use crate::models::{
+    PlainNet, UNetConfig, cicek_unet3d, plain_unet, residual_encoder_unet, ronneberger_unet2d,
+};
+use crate::nn::Padding;
+use crate::optim::OptimizerConfig;
+use crate::tensor::Shape;
+use crate::train::{RunFolder, TargetForm, TrainConfig, network_of};
+
+/// Patches a step where nothing else is said: nnU-Net's least.
+const BATCH: usize = 2;
+
+/// Elements of one tensor beyond which no device can follow, and sizes would leave 64 bits.
+const MOST_ELEMENTS: usize = 1 << 40;
+
+/// A network with what it is fed and trained with.
+#[derive(Debug, Clone)]
+pub(super) struct Subject {
+    /// As the user calls it.
+    pub name: String,
+    /// The network.
+    pub network: UNetConfig,
+    /// What its targets look like.
+    pub form: TargetForm,
+    /// The loss.
+    pub loss: LossConfig,
+    /// The optimiser.
+    pub optimizer: OptimizerConfig,
+    /// Patch extent in voxels.
+    pub patch: [usize; 3],
+    batch: usize,
+}
+
+impl Subject {
+    /// The network of a run folder, of a plan.json, or a published one.
+    ///
+    /// # Errors
+    /// [`CliError`] where there is no such network, or the patch does not fit it.
+    pub fn of(args: &InspectArgs) -> Result<Self, CliError> {
+        let mut subject = match (&args.run, &args.network) {
+            (Some(run), _) => Self::of_run(run)?,
+            (None, Some(name)) => Self::named(name, args)?,
+            (None, None) => return Err(CliError::Usage("give RUN or --network".into())),
+        };
+        subject.patch = args.patch.unwrap_or(subject.patch);
+        subject.batch = args.batch.map_or(subject.batch, NonZeroUsize::get);
+        if args.inference {
+            subject.batch = 1;
+        }
+        subject.network.validate()?;
+        subject.check_patch()?;
+        subject.check_size()?;
+        Ok(subject)
+    }
+
+    /// (N, in_channels, D, H, W) of the input.
+    pub fn shape(&self) -> Shape {
+        Shape::new(self.batch, self.network.in_channels, 1, 1, 1).with_spatial(self.patch)
+    }
+
+    /// The same on another patch.
+    pub fn with_patch(&self, patch: [usize; 3]) -> Self {
+        Self {
+            patch,
+            ..self.clone()
+        }
+    }
+
+    /// What patch extents must be multiples of; `None` for unpadded networks, whose rule is not so simple.
+    pub fn patch_steps(&self) -> Option<[usize; 3]> {
+        (self.network.padding == Padding::Same).then(|| self.network.total_stride())
+    }
+
+    fn of_run(run: &Path) -> Result<Self, CliError> {
+        let folder = RunFolder::new(run);
+        if !folder.plan().is_file() {
+            let problem = "no plan.json in it; give the folder that `voxseg train -o` wrote";
+            return Err(CliError::input(run, problem));
+        }
+        let config = TrainConfig::read(&folder.config())?;
+        Ok(Self {
+            name: run.display().to_string(),
+            loss: config.loss,
+            optimizer: config.optimizer,
+            ..Self::of_plan(&folder.plan())?
+        })
+    }
+
+    fn of_plan(file: &Path) -> Result<Self, CliError> {
+        let plan = Plan::read(file)?;
+        Ok(Self {
+            form: TargetForm::of(&plan.labels),
+            batch: plan.batch,
+            ..Self::new(&file.display().to_string(), network_of(&plan), plan.patch)
+        })
+    }
+
+    fn new(name: &str, network: UNetConfig, patch: [usize; 3]) -> Self {
+        Self {
+            name: name.to_owned(),
+            network,
+            form: TargetForm::CLASSES,
+            loss: LossConfig::default(),
+            optimizer: OptimizerConfig::default(),
+            batch: BATCH,
+            patch,
+        }
+    }
+
+    fn named(name: &str, args: &InspectArgs) -> Result<Self, CliError> {
+        let or = |given: Option<NonZeroUsize>, default| given.map_or(default, NonZeroUsize::get);
+        let nnunet = |stages, most, is_2d| {
+            let (channels, classes) = (or(args.channels, 1), or(args.classes, 2));
+            PlainNet::isotropic(channels, classes, stages, most, is_2d)
+        };
+        let (network, patch) = match name {
+            "nnunet3d" => (plain_unet(nnunet(6, 320, false)), [128; 3]),
+            "nnunet2d" => (plain_unet(nnunet(8, 512, true)), [1, 512, 512]),
+            "resenc3d" => (
+                residual_encoder_unet(nnunet(6, 320, false), vec![1, 3, 4, 6, 6, 6]),
+                [128; 3],
+            ),
+            "cicek3d" => (
+                cicek_unet3d(or(args.channels, 3), or(args.classes, 3)),
+                [116, 132, 132],
+            ),
+            "ronneberger2d" => (
+                ronneberger_unet2d(or(args.channels, 1), or(args.classes, 2)),
+                [1, 572, 572],
+            ),
+            file if file.ends_with(".json") || Path::new(file).is_file() => {
+                if args.channels.or(args.classes).is_some() {
+                    let reason = "--channels and --classes are for published networks; a plan.json has its own";
+                    return Err(CliError::Usage(reason.into()));
+                }
+                return Self::of_plan(Path::new(file));
+            }
+            other => {
+                return Err(CliError::Usage(format!(
+                    "no network `{other}`; give nnunet3d, nnunet2d, resenc3d, cicek3d, ronneberger2d or a plan.json"
+                )));
+            }
+        };
+        Ok(Self::new(name, network, patch))
+    }
+
+    fn check_patch(&self) -> Result<(), CliError> {
+        let Some(total) = self.patch_steps() else {
+            return Ok(());
+        };
+        if (0..3).all(|a| self.patch[a].is_multiple_of(total[a])) {
+            return Ok(());
+        }
+        let next: [usize; 3] = std::array::from_fn(|a| self.patch[a].next_multiple_of(total[a]));
+        Err(CliError::Usage(format!(
+            "a patch of {} does not fit {}: its extents must be multiples of {}; the next is --patch {}",
+            words(self.patch),
+            self.name,
+            words(total),
+            words(next),
+        )))
+    }
+
+    fn check_size(&self) -> Result<(), CliError> {
+        let features = self.network.encoder_features.iter().flatten();
+        let widest = [self.network.in_channels, self.network.out_channels];
+        let widest = features.chain(&widest).copied().max().unwrap_or(1);
+        let elements = self
+            .patch
+            .into_iter()
+            .chain([self.batch])
+            .try_fold(widest, |product, n| product.checked_mul(n));
+        if elements.is_some_and(|n| n <= MOST_ELEMENTS) {
+            return Ok(());
+        }
+        Err(CliError::Usage(format!(
+            "a batch of {} patches of {} voxels with up to {widest} channels is more than any device holds; use a smaller patch or batch",
+            self.batch,
+            words(self.patch),
+        )))
+    }
+}
+
+/// `D,H,W`, as --patch takes it.
+pub(super) fn words(extent: [usize; 3]) -> String {
+    extent.map(|n| n.to_string()).join(",")
+}
+
+/// `D,H,W` in voxels.
+pub(super) fn parse_extent(text: &str) -> Result<[usize; 3], String> {
+    let numbers: Result<Vec<usize>, _> = text.split(',').map(|n| n.trim().parse()).collect();
+    let extent: Option<[usize; 3]> = numbers.ok().and_then(|n| n.try_into().ok());
+    extent
+        .filter(|extent| !extent.contains(&0))
+        .ok_or_else(|| format!("expected three numbers above 0, D,H,W, found `{text}`"))
+}

@@ -1,0 +1,151 @@
+//! `voxseg inspect`.
+
+use serde_json::Value;
+
+use crate::harness::{Folder, Run, voxseg};
+
+fn inspect(arguments: &[&str]) -> Run {
+    Run::of(voxseg().arg("inspect").args(arguments))
+}
+
+fn document(arguments: &[&str]) -> Value {
+    inspect(&[arguments, &["--json"]].concat())
+        .succeeded()
+        .json()
+}
+
+fn number(value: &Value) -> u64 {
+    value
+        .as_u64()
+        .unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+#[test]
+fn published_networks_have_their_published_parameters() {
+    let published = [
+        ("nnunet3d", "32,32,32", 31_195_594),
+        ("nnunet2d", "1,128,128", 46_324_558),
+        ("ronneberger2d", "1,188,188", 31_030_658),
+    ];
+    for (network, patch, parameters) in published {
+        let document = document(&["--network", network, "--patch", patch]);
+        assert_eq!(number(&document["parameters"]), parameters, "{network}");
+        let layers = document["layers"].as_array().expect("a list");
+        let sum: u64 = layers.iter().map(|l| number(&l["parameters"])).sum();
+        assert_eq!(sum, parameters, "{network}: the layers add up");
+    }
+}
+
+#[test]
+fn memory_adds_up_and_training_needs_more_than_inference() {
+    let network = [
+        "--network",
+        "nnunet3d",
+        "--patch",
+        "32,32,32",
+        "--batch",
+        "1",
+    ];
+    let training = document(&network);
+    let inference = document(&[
+        "--network",
+        "nnunet3d",
+        "--patch",
+        "32,32,32",
+        "--inference",
+    ]);
+    for document in [&training, &inference] {
+        let memory = &document["memory"];
+        let slots = document["slot_bytes"].as_array().expect("a list");
+        assert_eq!(
+            slots.iter().map(number).sum::<u64>(),
+            number(&memory["slot_bytes"])
+        );
+        let alive = document["alive_at_peak"].as_array().expect("a list");
+        let peak: u64 = alive.iter().map(|r| number(&r["bytes"])).sum();
+        assert_eq!(peak, number(&memory["peak_bytes"]));
+        assert!(peak <= number(&memory["slot_bytes"]));
+        let all = number(&memory["slot_bytes"]) + number(&memory["persistent_bytes"]);
+        assert_eq!(all, number(&memory["total_bytes"]));
+    }
+    let bytes = |document: &Value, key: &str| number(&document["memory"][key]);
+    for key in ["slot_bytes", "peak_bytes", "persistent_bytes"] {
+        assert!(bytes(&training, key) > bytes(&inference, key), "{key}");
+    }
+}
+
+#[test]
+fn multiply_adds_of_the_first_convolution_are_those_of_the_formula() {
+    let document = document(&[
+        "--network",
+        "nnunet3d",
+        "--patch",
+        "32,32,32",
+        "--inference",
+    ]);
+    let first = &document["layers"][0];
+    assert_eq!(first["name"], "encoder.stages.0.0.convs.0.conv");
+    assert_eq!(first["shape"], serde_json::json!([1, 32, 32, 32, 32]));
+    assert_eq!(number(&first["parameters"]), 32 * 27 + 32);
+    let madds = first["madds"].as_f64().expect("a number");
+    assert!(
+        (madds / f64::from(32 * 27 * 32 * 32 * 32) - 1.0).abs() < 0.05,
+        "{madds}"
+    );
+}
+
+#[test]
+fn the_text_names_the_device_and_the_figures() {
+    let text = inspect(&["--network", "nnunet3d", "--patch", "32,32,32"])
+        .succeeded()
+        .stdout;
+    for word in [
+        "planned for",
+        "31,195,594",
+        "slots",
+        "alive at the peak",
+        "training step",
+    ] {
+        assert!(text.contains(word), "no `{word}` in {text}");
+    }
+}
+
+#[test]
+fn a_network_too_large_says_the_figure_and_what_would_fit() {
+    let patch = "1024,1024,1024";
+    let run = inspect(&["--network", "nnunet3d", "--patch", patch]);
+    let run = run.refused(&["needs 274877906944 bytes", "binds at most", "A patch of"]);
+    let error = run.stderr.lines().last().expect("a line");
+    let words = error.split("A patch of ").nth(1).expect("a patch");
+    let fitting = words.split(' ').next().expect("a word");
+    inspect(&["--network", "nnunet3d", "--patch", fitting]).succeeded();
+    let beyond = [
+        "--network",
+        "nnunet3d",
+        "--patch",
+        "1048576,1048576,1048576",
+    ];
+    inspect(&beyond).refused(&["more than any device holds"]);
+}
+
+#[test]
+fn what_is_no_network_is_refused() {
+    inspect(&["--network", "unet9000"]).refused(&["unet9000", "nnunet3d"]);
+    inspect(&["--network", "nowhere.json"]).refused(&["nowhere.json"]);
+    inspect(&["--network", "nnunet3d", "--patch", "100,96,96"]).refused(&["--patch 128,96,96"]);
+    inspect(&["--network", "nnunet3d", "--patch", "0,96,96"]).refused(&["0,96,96", "D,H,W"]);
+    inspect(&["--network", "nnunet3d", "--batch", "0"]).refused(&["--batch"]);
+    inspect(&[]).refused(&["required"]);
+    let folder = Folder::new();
+    let empty = folder.path("pred").display().to_string();
+    inspect(&[&empty]).refused(&["pred", "no plan.json", "voxseg train"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn without_an_adapter_a_minimal_device_is_planned_for() {
+    let mut command = crate::harness::voxseg_without_adapter();
+    command.args(["inspect", "--network", "nnunet3d", "--patch", "32,32,32"]);
+    let text = Run::of(&mut command).succeeded().stdout;
+    assert!(text.contains("a minimal WebGPU device"), "{text}");
+}

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::{CliError, Common, Output};
-use crate::dataset::{Case, find_images};
+use crate::dataset::{Case, find_images, is_picture};
 use crate::gpu::Gpu;
 use crate::infer::{InferenceOptions, Model, Weights};
 use crate::train::mirror_axes;
@@ -139,7 +139,8 @@ fn find_jobs(model: &Model, args: &PredictArgs) -> Result<Vec<Job>, CliError> {
             })
             .collect());
     }
-    if args.input.len() != channels {
+    let one_picture = args.input.len() == 1 && is_picture(&plan.file_ending);
+    if args.input.len() != channels && !one_picture {
         return Err(CliError::Usage(format!(
             "-i names {} files, this network takes {channels} channels; give a folder, or one file for each channel",
             args.input.len()

@@ -10,7 +10,7 @@ use super::{CliError, Common, Output};
 use crate::gpu::Gpu;
 use crate::metrics::Convention;
 use crate::train::{
-    Event, Fold, LogLine, RunFolder, TrainConfig, TrainOptions, TrainReport, train,
+    Event, Fold, LogLine, RunFolder, TrainConfig, TrainError, TrainOptions, TrainReport, train,
 };
 
 /// Arguments of `voxseg train`.
@@ -52,10 +52,10 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N")]
     pub batch: Option<usize>,
     /// Patch extent in voxels.
-    #[arg(long, value_name = "D,H,W", value_delimiter = ',', num_args = 3)]
+    #[arg(long, value_name = "D,H,W", value_delimiter = ',')]
     pub patch: Option<Vec<usize>>,
     /// Spacing in mm that images are resampled to.
-    #[arg(long, value_name = "D,H,W", value_delimiter = ',', num_args = 3)]
+    #[arg(long, value_name = "D,H,W", value_delimiter = ',')]
     pub spacing: Option<Vec<f64>>,
 }
 
@@ -87,6 +87,12 @@ impl TrainArgs {
 pub fn run(args: &TrainArgs, common: &Common, output: &Output) -> Result<(), CliError> {
     let config = args.configuration()?;
     let folder = RunFolder::new(&args.output);
+    if args.resume && !folder.plan().exists() {
+        return Err(CliError::Train(TrainError::NotARun {
+            path: args.output.clone(),
+            reason: "it has no plan.json; start it without --resume".into(),
+        }));
+    }
     let gpu = pollster::block_on(Gpu::open(&common.gpu_options()))?;
     output.news(&format!("adapter: {}", gpu.describe()));
     let watch = Watch::new(output);

@@ -212,7 +212,8 @@ fn split_channel(stem: &str) -> Option<(&str, usize)> {
     Some((id, digits.parse().ok()?))
 }
 
-fn is_picture(ending: &str) -> bool {
+/// Whether files of this ending may hold several channels.
+pub(crate) fn is_picture(ending: &str) -> bool {
     matches!(
         ending.to_ascii_lowercase().as_str(),
         ".png" | ".tif" | ".tiff"

@@ -30,6 +30,7 @@ mod topology;
 
 pub use budget::{Allowance, Budget};
 pub use cache::{prepare_case, prepare_cases};
+pub(crate) use cases::is_picture;
 pub use cases::{Case, Dataset, find_images};
 pub use crop::{Bounds, crop, nonzero_bounds, nonzero_mask};
 pub use description::{DESCRIPTION_FILE, Description};

@@ -4,6 +4,9 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+/// How the names of temporary files begin; a killed process leaves them behind.
+const TEMPORARY: &str = ".voxseg-";
+
 /// Writes a file so that a reader sees either the old content or all of the new one.
 ///
 /// The content goes to a temporary file in the same folder, is flushed and fsynced, renamed over
@@ -22,7 +25,7 @@ pub fn write_atomic(
     };
     fs::create_dir_all(folder)?;
     let mut temporary = tempfile::Builder::new()
-        .prefix(".voxseg-")
+        .prefix(TEMPORARY)
         .tempfile_in(folder)?;
     let mut writer = BufWriter::new(temporary.as_file_mut());
     fill(&mut writer)?;
@@ -32,6 +35,38 @@ pub fn write_atomic(
     temporary.as_file().sync_all()?;
     temporary.persist(path).map_err(|e| e.error)?;
     sync_folder(folder)
+}
+
+/// Whether `name` is that of a temporary file of [`write_atomic`].
+pub fn is_temporary(name: &std::ffi::OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes())
+}
+
+/// Removes the temporary files that a killed process left in `folder`, as far as possible. Nobody else may be writing
+/// there.
+pub fn remove_temporaries(folder: &Path) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| is_temporary(&entry.file_name())) {
+        // What cannot be removed only takes up space.
+        let _ = fs::remove_file(entry.path());
+    }
+}
+
+/// Whether the user can mend what the system said by giving another path or other files. A full or failing disk is the
+/// machine's.
+pub fn is_users_fault(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::IsADirectory
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::AlreadyExists
+            | io::ErrorKind::InvalidData
+            | io::ErrorKind::InvalidFilename
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::ReadOnlyFilesystem
+    )
 }
 
 /// Temporary files are private to the user (0600); a result is an ordinary file.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::dataset::DatasetError;
 use crate::dataset::synthetic::SyntheticError;
+use crate::fsio::is_users_fault;
 use crate::gpu::GpuError;
 use crate::graph::GraphError;
 use crate::infer::InferError;
@@ -112,15 +113,9 @@ impl CliError {
     /// 2 where the user can mend it, 1 where it is ours or the machine's.
     pub fn exit_code(&self) -> u8 {
         let users = match self {
-            Self::Usage(_)
-            | Self::Input { .. }
-            | Self::TooLarge { .. }
-            | Self::Metrics(_)
-            | Self::Config(_) => true,
-            Self::Io { source, .. } => !matches!(
-                source.kind(),
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::Other
-            ),
+            Self::Usage(_) | Self::Input { .. } | Self::TooLarge { .. } | Self::Metrics(_) => true,
+            Self::Config(e) => e.is_users_fault(),
+            Self::Io { source, .. } => is_users_fault(source),
             Self::Volume(e) => e.is_users_fault(),
             Self::Dataset(e) => e.is_users_fault(),
             Self::Gpu(e) => e.is_users_fault(),

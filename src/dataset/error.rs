@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::fsio::is_users_fault;
 use crate::volume::VolumeError;
 
 /// Why a data set, one of its cases or a prepared case cannot be used.
@@ -225,16 +226,7 @@ impl DatasetError {
     pub fn is_users_fault(&self) -> bool {
         match self {
             Self::Volume(error) => error.is_users_fault(),
-            Self::Io { source, .. } => matches!(
-                source.kind(),
-                io::ErrorKind::NotFound
-                    | io::ErrorKind::PermissionDenied
-                    | io::ErrorKind::IsADirectory
-                    | io::ErrorKind::NotADirectory
-                    | io::ErrorKind::InvalidInput
-                    | io::ErrorKind::InvalidFilename
-                    | io::ErrorKind::ReadOnlyFilesystem
-            ),
+            Self::Io { source, .. } => is_users_fault(source),
             Self::Size { .. } => false,
             _ => true,
         }

@@ -100,7 +100,8 @@ impl Model {
         }
         let file = weights.file(&folder);
         if !file.exists() {
-            return Err(not_a_run("it has no checkpoint yet"));
+            let name = file.file_name().unwrap_or_default().display();
+            return Err(not_a_run(&format!("it has no {name}")));
         }
         let plan = Plan::read(&folder.plan())?;
         let network = network_of(&plan);

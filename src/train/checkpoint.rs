@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::fsio::write_atomic;
+use crate::fsio::{is_users_fault, write_atomic};
 use crate::graph::{GraphError, Parameters};
 use crate::tensor::{HostTensor, Shape};
 
@@ -60,6 +60,7 @@ impl CheckpointError {
     pub fn is_users_fault(&self) -> bool {
         match self {
             Self::Graph(e) => e.is_users_fault(),
+            Self::Io { source, .. } => is_users_fault(source),
             _ => true,
         }
     }

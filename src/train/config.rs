@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::fsio::is_users_fault;
 use crate::losses::{LossConfig, Supervision};
 use crate::optim::{OptimizerConfig, Schedule};
 
@@ -192,6 +193,16 @@ pub enum ConfigError {
         /// What it is.
         found: String,
     },
+}
+
+impl ConfigError {
+    /// Whether the user can mend it (exit code 2) rather than us (exit code 1).
+    pub fn is_users_fault(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => is_users_fault(source),
+            Self::Parse { .. } | Self::Value { .. } => true,
+        }
+    }
 }
 
 impl TrainConfig {

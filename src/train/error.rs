@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::checkpoint::CheckpointError;
 use super::config::ConfigError;
 use crate::dataset::DatasetError;
+use crate::fsio::is_users_fault;
 use crate::graph::GraphError;
 use crate::losses::SupervisionError;
 use crate::metrics::MetricsError;
@@ -68,7 +69,7 @@ pub enum TrainError {
     },
     /// Loss or gradients stopped being numbers.
     #[error(
-        "step {step}: loss or gradients were not finite {times} times in a row. Lower the learning rate (learning_rate.initial), look for extreme intensities in the images, and continue from the last checkpoint with --resume"
+        "step {step}: loss or gradients were not finite {times} times in a row. Start anew in another folder with a lower learning rate (learning_rate.initial), and look for extreme intensities in the images"
     )]
     NotFinite {
         /// The step.
@@ -102,6 +103,8 @@ impl TrainError {
             Self::Graph(e) => e.is_users_fault(),
             Self::Checkpoint(e) => e.is_users_fault(),
             Self::Volume(e) => e.is_users_fault(),
+            Self::Config(e) => e.is_users_fault(),
+            Self::Io { source, .. } => is_users_fault(source),
             Self::Loader { .. } | Self::Metrics(_) | Self::Picture(_) | Self::Curves(_) => false,
             _ => true,
         }

@@ -1,6 +1,9 @@
 //! What lies in the folder of a run.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+
+use crate::fsio::is_temporary;
 
 /// The files of a run.
 #[derive(Clone, Debug)]
@@ -42,6 +45,18 @@ impl RunFolder {
     /// The preprocessed cases; may be deleted, and is made again when needed.
     pub fn prepared(&self) -> PathBuf {
         self.root.join("prepared")
+    }
+
+    /// Whether the file `name` of the folder was made before the first step, so that nothing is lost when it is made
+    /// anew. The fingerprint is made first: a configuration without it is the user's own.
+    pub(super) fn is_preliminary(&self, name: &OsStr) -> bool {
+        let is = |path: PathBuf| path.file_name() == Some(name);
+        is_temporary(name)
+            || is(self.fingerprint())
+            || is(self.plan())
+            || is(self.splits())
+            || is(self.prepared())
+            || is(self.config()) && self.fingerprint().exists()
     }
 
     /// One JSON object a line: steps and validations.

@@ -15,7 +15,7 @@ use crate::dataset::{
     Case, Dataset, Drawing, Fingerprint, Plan, PreparedCase, draw_batch, fold_of, prepare_cases,
     splits_of, write_splits,
 };
-use crate::fsio::write_atomic;
+use crate::fsio::{remove_temporaries, write_atomic};
 use crate::gpu::{AdapterClass, Gpu};
 use crate::graph::Parameters;
 use crate::infer::Predictor;
@@ -61,6 +61,9 @@ pub async fn train(
         refuse_existing(folder)?;
         Setup::make(&dataset, folder, config, gpu.profile().class)?
     };
+    for made in [folder.root().to_owned(), folder.prepared()] {
+        remove_temporaries(&made);
+    }
     let Prepared { train, validate } = prepare(&dataset, &setup, folder, observe)?;
     let network = network_of(&setup.plan);
     let (plan, config) = (&setup.plan, &setup.config);
@@ -105,10 +108,10 @@ struct Setup {
 
 impl Setup {
     fn read(folder: &RunFolder) -> Result<Self, TrainError> {
-        Ok(Self {
-            config: TrainConfig::read(&folder.config())?,
-            plan: Plan::read(&folder.plan())?,
-        })
+        let config = TrainConfig::read(&folder.config())?;
+        config.validate()?;
+        let plan = Plan::read(&folder.plan())?;
+        Ok(Self { config, plan })
     }
 
     fn make(
@@ -146,21 +149,33 @@ impl Setup {
     }
 }
 
-/// A run may start in a folder that is new or empty.
+/// A run may start in a folder that is new or empty, or that holds only what is made before the first step: a run that
+/// was killed or refused that early left nothing to lose.
 fn refuse_existing(folder: &RunFolder) -> Result<(), TrainError> {
-    let occupied = match std::fs::read_dir(folder.root()) {
-        Ok(mut entries) => entries.next().is_some(),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
+    let entries = match std::fs::read_dir(folder.root()) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(TrainError::io(folder.root(), e)),
     };
-    match (
-        occupied,
-        folder.config().exists() && !folder.plan().exists(),
-    ) {
-        // A run that was killed before it had a plan left nothing to lose.
-        (false, _) | (true, true) => Ok(()),
-        (true, false) => Err(TrainError::RunExists(folder.root().to_owned())),
+    for entry in entries {
+        let name = entry
+            .map_err(|e| TrainError::io(folder.root(), e))?
+            .file_name();
+        if folder.is_preliminary(&name) {
+            continue;
+        }
+        if folder.plan().exists() {
+            return Err(TrainError::RunExists(folder.root().to_owned()));
+        }
+        return Err(TrainError::NotARun {
+            path: folder.root().to_owned(),
+            reason: format!(
+                "it holds {} but no plan.json; give a new or empty folder",
+                name.display()
+            ),
+        });
     }
+    Ok(())
 }
 
 struct Prepared {

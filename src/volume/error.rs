@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::geometry::GeometryDifference;
+use crate::fsio::is_users_fault;
 
 /// Why a volume could not be read or written.
 ///
@@ -212,17 +213,7 @@ impl VolumeError {
     /// full one, or a volume put together wrongly by the program are not the user's fault.
     pub fn is_users_fault(&self) -> bool {
         match self {
-            Self::Read { source, .. } | Self::Write { source, .. } => matches!(
-                source.kind(),
-                io::ErrorKind::NotFound
-                    | io::ErrorKind::PermissionDenied
-                    | io::ErrorKind::IsADirectory
-                    | io::ErrorKind::NotADirectory
-                    | io::ErrorKind::AlreadyExists
-                    | io::ErrorKind::InvalidFilename
-                    | io::ErrorKind::InvalidInput
-                    | io::ErrorKind::ReadOnlyFilesystem
-            ),
+            Self::Read { source, .. } | Self::Write { source, .. } => is_users_fault(source),
             Self::VoxelCount { .. } => false,
             _ => true,
         }

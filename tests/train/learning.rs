@@ -1,0 +1,58 @@
+//! A network learns what it is shown, and says so when it cannot.
+
+use voxseg::dataset::Dataset;
+use voxseg::infer::{InferenceOptions, Model, Weights};
+use voxseg::train::{LogLine, TrainError};
+use voxseg::volume::read_labels;
+
+use crate::phantom::{Phantom, quick};
+use crate::{folder_with, gpu, run};
+
+const LEARN_BY_HEART: &str = "fold = \"all\"\n[learning_rate]\nkind = \"constant\"\ninitial = 0.02\n\
+    [optimizer]\nkind = \"sgd\"\nmomentum = 0.9\nnesterov = true\nweight_decay = 0.0\nmax_norm = 12.0\n";
+
+#[test]
+fn a_small_network_learns_two_volumes_by_heart() {
+    let folder = folder_with(&Phantom::balls(2));
+    let config = format!("{LEARN_BY_HEART}{}", quick(60)).replace("every = 2", "every = 30");
+    let report = run(folder.path(), "run", &config).unwrap();
+    let losses: Vec<f64> = report.log.iter().filter_map(|l| l.record().loss).collect();
+    let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+    let (first, last) = (mean(&losses[..5]), mean(&losses[55..]));
+    assert!(last < first - 0.5, "the loss went from {first} to {last}");
+    assert!(report.validation.is_none());
+
+    let model = Model::load(&folder.path().join("run"), Weights::Final, gpu()).unwrap();
+    let dataset = Dataset::open(folder.path().join("data")).unwrap();
+    for case in &dataset.training {
+        let options = InferenceOptions::default();
+        let found = pollster::block_on(model.segment(case, &options, &mut || ())).unwrap();
+        let truth = read_labels(case.label.as_ref().unwrap()).unwrap();
+        assert_eq!(found.geometry(), truth.geometry());
+        let dice = dice(found.labels(), truth.labels());
+        assert!(dice > 0.85, "Dice of {} is {dice}", case.id);
+    }
+}
+
+fn dice(found: &[u32], truth: &[u32]) -> f64 {
+    let both = found
+        .iter()
+        .zip(truth)
+        .filter(|(f, t)| **f == 1 && **t == 1);
+    let ones = |labels: &[u32]| labels.iter().filter(|&&l| l == 1).count();
+    2.0 * both.count() as f64 / (ones(found) + ones(truth)) as f64
+}
+
+#[test]
+fn an_absurd_learning_rate_ends_the_run_and_says_what_to_do() {
+    let folder = folder_with(&Phantom::balls(2));
+    let config = "fold = \"all\"\nlearning_rate = { kind = \"constant\", initial = 1e30 }\n";
+    let error = run(folder.path(), "run", &format!("{config}{}", quick(60))).unwrap_err();
+    assert!(matches!(error, TrainError::NotFinite { .. }), "{error}");
+    assert!(error.is_users_fault());
+    let message = error.to_string();
+    assert!(message.contains("learning_rate.initial"), "{message}");
+    let log = std::fs::read_to_string(folder.path().join("run/log.jsonl")).unwrap();
+    let last: LogLine = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    assert_eq!(last.record().loss, None);
+}

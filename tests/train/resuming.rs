@@ -1,0 +1,146 @@
+//! Runs that were ended and go on.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use voxseg::train::checkpoint::CheckpointError;
+use voxseg::train::{TrainError, TrainOptions};
+
+use crate::phantom::{Phantom, quick};
+use crate::{assert_same, folder_with, run, train_with};
+
+const RESUME: TrainOptions = TrainOptions {
+    resume: true,
+    profile: false,
+};
+
+/// Starts `voxseg train` in the folder: from the beginning where there is no plan yet, else from where it was.
+fn start(folder: &Path, run: &str) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_voxseg"));
+    command
+        .args(["train", "data", "-o", run])
+        .current_dir(folder);
+    match folder.join(run).join("plan.json").exists() {
+        true => command.arg("--resume"),
+        false => command.args(["--config", "config.toml"]),
+    };
+    let silent = command.stdin(Stdio::null()).stdout(Stdio::null());
+    silent
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary starts")
+}
+
+fn logged_lines(run: &Path) -> usize {
+    std::fs::read_to_string(run.join("log.jsonl")).map_or(0, |log| log.lines().count())
+}
+
+/// Waits until the log of the run has `lines` lines, or the run has ended.
+fn wait_for_lines(child: &mut Child, run: &Path, lines: usize) {
+    let patience = Instant::now() + Duration::from_secs(120);
+    while logged_lines(run) < lines && child.try_wait().expect("a child").is_none() {
+        assert!(
+            Instant::now() < patience,
+            "no line {lines} after two minutes"
+        );
+        sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_run_killed_at_random_moments_ends_as_if_it_never_had_been() {
+    const STEPS: usize = 24;
+    let folder = folder_with(&Phantom::balls(5));
+    let root = folder.path();
+    std::fs::write(root.join("config.toml"), quick(STEPS)).unwrap();
+    assert!(start(root, "whole").wait().unwrap().success());
+
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    let killed = root.join("killed");
+    let mut caught = 0;
+    // The first ones hit the preparation, the others the steps, the validation and the writing of checkpoints.
+    for attempt in 0..7 {
+        let mut child = start(root, "killed");
+        if attempt >= 2 {
+            wait_for_lines(&mut child, &killed, 4 * (attempt - 1));
+        }
+        sleep(Duration::from_millis(rng.random_range(0..120)));
+        caught += usize::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(
+        caught >= 4,
+        "only {caught} of 7 runs were still going when they were killed"
+    );
+    assert!(start(root, "killed").wait().unwrap().success());
+    assert_same(&root.join("whole"), &killed);
+    let left = std::fs::read_dir(&killed).unwrap();
+    let left = left.filter(|e| voxseg::fsio::is_temporary(&e.as_ref().unwrap().file_name()));
+    assert_eq!(left.count(), 0, "temporary files were left behind");
+}
+
+#[test]
+fn resuming_a_finished_run_changes_nothing() {
+    let folder = folder_with(&Phantom::balls(3));
+    let root = folder.path();
+    run(root, "one", &quick(4)).unwrap();
+    run(root, "two", &quick(4)).unwrap();
+    train_with(root, "two", "", RESUME).unwrap();
+    assert_same(&root.join("one"), &root.join("two"));
+}
+
+#[test]
+fn another_configuration_is_refused() {
+    let folder = folder_with(&Phantom::balls(3));
+    let root = folder.path();
+    run(root, "run", &quick(4)).unwrap();
+    let path = root.join("run/config.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("seed = 0", "seed = 5")).unwrap();
+    let error = train_with(root, "run", "", RESUME).unwrap_err();
+    let other = matches!(
+        error,
+        TrainError::Checkpoint(CheckpointError::OtherConfiguration { .. })
+    );
+    assert!(other && error.is_users_fault(), "{error}");
+    assert!(error.to_string().contains("checkpoint_latest"), "{error}");
+}
+
+#[test]
+fn damaged_and_foreign_checkpoints_are_refused() {
+    let folder = folder_with(&Phantom::balls(3));
+    let root = folder.path();
+    run(root, "run", &quick(4)).unwrap();
+    let path = root.join("run/checkpoint_latest.safetensors");
+    let whole = std::fs::read(&path).unwrap();
+    let mut lying = whole.clone();
+    lying[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+    let foreign = [&14_u64.to_le_bytes()[..], b"{\"a\":\"no such\"}"].concat();
+    let damaged: [&[u8]; 7] = [
+        b"",
+        &whole[..5],
+        &whole[..200],
+        &whole[..whole.len() - 4],
+        &lying,
+        &foreign,
+        b"\x02\0\0\0\0\0\0\0{}",
+    ];
+    for content in damaged {
+        std::fs::write(&path, content).unwrap();
+        let error = train_with(root, "run", "", RESUME).unwrap_err();
+        let corrupt = matches!(
+            error,
+            TrainError::Checkpoint(CheckpointError::Corrupt { .. })
+        );
+        assert!(corrupt && error.is_users_fault(), "{error}");
+        assert!(error.to_string().contains("checkpoint_latest"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), content);
+    }
+    std::fs::write(&path, whole).unwrap();
+    train_with(root, "run", "", RESUME).unwrap();
+}

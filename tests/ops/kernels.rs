@@ -3,7 +3,16 @@
 
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
-use voxseg::gpu::{Access, Kernel};
+use voxseg::gpu::{Access, Constants, Kernel};
+
+#[path = "../../benches/common/peak.rs"]
+#[allow(dead_code, reason = "only the list of kernels is wanted here")]
+mod peak;
+
+/// Those of the library and those that measure the peak of an adapter.
+fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
+    [voxseg::ops::kernels(), peak::kernels()].concat()
+}
 
 /// What WebGPU promises on every device.
 const MAX_INVOCATIONS: u32 = 1024;
@@ -112,7 +121,7 @@ fn write_everywhere(kernel: &Kernel, module: &naga::Module, info: &ModuleInfo) {
 
 #[test]
 fn every_kernel_compiles_for_every_backend_and_matches_its_rust_side() {
-    for (kernel, specialisations) in voxseg::ops::kernels() {
+    for (kernel, specialisations) in kernels() {
         parse(kernel, kernel.source);
         assert!(!specialisations.is_empty(), "{}", kernel.name);
         for constants in specialisations {
@@ -128,10 +137,7 @@ fn every_kernel_compiles_for_every_backend_and_matches_its_rust_side() {
 #[test]
 fn every_shader_file_belongs_to_a_kernel() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
-    let known: Vec<String> = voxseg::ops::kernels()
-        .iter()
-        .map(|(k, _)| k.name.to_owned())
-        .collect();
+    let known: Vec<String> = kernels().iter().map(|(k, _)| k.name.to_owned()).collect();
     for family in std::fs::read_dir(folder).unwrap() {
         let family = family.unwrap().path();
         for file in std::fs::read_dir(&family).unwrap() {

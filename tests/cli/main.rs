@@ -5,4 +5,9 @@ mod devices;
 mod evaluate;
 mod harness;
 mod inspect;
+#[path = "../train/phantom.rs"]
+mod phantom;
+mod predict;
+mod runs;
+mod train;
 mod usage;

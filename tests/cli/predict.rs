@@ -1,0 +1,216 @@
+//! `voxseg predict`: the geometry of its output, and bad input.
+
+use std::fs;
+use std::path::Path;
+
+use voxseg::volume::{Affine, Geometry, Image, read_geometry, read_labels, write_image};
+
+use crate::harness::{Folder, Run, voxseg};
+use crate::phantom::Phantom;
+use crate::runs::{folder_with, names_in, train};
+
+/// A folder with the two images of `data` in `in`, and a trained network in `run`.
+fn trained() -> Folder {
+    let folder = folder_with(&Phantom::balls(2));
+    train(&folder, &["--config", "quick.toml"]).succeeded();
+    fs::rename(folder.path("data/imagesTr"), folder.path("in")).unwrap();
+    folder
+}
+
+fn predict(folder: &Folder, arguments: &[&str]) -> Run {
+    let mut command = voxseg();
+    command.args(["predict", "run"]).args(arguments);
+    Run::of(command.current_dir(folder.root()))
+}
+
+/// The header fields of a NIfTI-1 file that say where it lies: dim, pixdim, both forms, the units.
+fn placement(path: &Path) -> Vec<u8> {
+    let bytes = fs::read(path).unwrap();
+    [
+        &bytes[40..56],
+        &bytes[76..108],
+        &bytes[123..124],
+        &bytes[252..328],
+    ]
+    .concat()
+}
+
+fn oblique(shape: [usize; 3]) -> Geometry {
+    Geometry::from_affine(
+        shape,
+        Affine::from_rows([
+            [-0.9, 0.1, 0.3, 12.5],
+            [0.2, 0.95, -0.4, -7.25],
+            [0.1, -0.2, 1.6, 100.0],
+        ]),
+    )
+}
+
+#[test]
+fn the_output_lies_exactly_where_the_input_does() {
+    let folder = trained();
+    let geometries = [
+        ("oblique", oblique([17, 25, 22])),
+        ("thin", oblique([3, 40, 9])),
+        (
+            "coarse",
+            Geometry::from_spacing([9, 15, 31], [3.0, 1.7, 0.9]),
+        ),
+    ];
+    for (name, geometry) in &geometries {
+        let voxels = (0..geometry.voxels()).map(|v| (v % 97) as f32);
+        let image = Image::new(geometry.clone(), 1, voxels.collect()).unwrap();
+        write_image(folder.path(&format!("in/{name}_0000.nii")), &image).unwrap();
+    }
+    let run = predict(&folder, &["-i", "in", "-o", "out", "--json"]).succeeded();
+    assert_eq!(run.json()["written"].as_array().map(Vec::len), Some(5));
+    for (name, _) in &geometries {
+        let input = folder.path(&format!("in/{name}_0000.nii"));
+        let output = folder.path(&format!("out/{name}.nii"));
+        assert_eq!(
+            read_geometry(&input).unwrap(),
+            read_geometry(&output).unwrap()
+        );
+        assert_eq!(placement(&input), placement(&output), "{name}");
+    }
+    // One file gives what the folder gave.
+    predict(&folder, &["-i", "in/oblique_0000.nii", "-o", "one.nii.gz"]).succeeded();
+    let read = |name: &str| read_labels(folder.path(name)).unwrap();
+    assert_eq!(
+        read("one.nii.gz").labels(),
+        read("out/oblique.nii").labels()
+    );
+    predict(
+        &folder,
+        &["-i", "in/thin_0000.nii", "-o", "mirrored", "--tta"],
+    )
+    .succeeded();
+    assert_eq!(names_in(&folder, "mirrored"), ["thin.nii"]);
+}
+
+#[test]
+fn predictions_are_evaluated_as_they_are() {
+    let folder = trained();
+    predict(&folder, &["-i", "in", "-o", "out"]).succeeded();
+    let mut command = voxseg();
+    command.args(["evaluate", "out", "data/labelsTr", "--json"]);
+    let document = Run::of(command.current_dir(folder.root()))
+        .succeeded()
+        .json();
+    assert!(document["mean"]["dice"].is_number(), "{document}");
+    assert!(document["classes"]["ball"].is_object(), "{document}");
+}
+
+#[test]
+fn what_is_there_already_can_be_left_out() {
+    let folder = trained();
+    fs::create_dir(folder.path("out")).unwrap();
+    folder.bytes("out/ball0.nii", b"done before");
+    let arguments = ["-i", "in", "-o", "out", "--json"];
+    let run = predict(
+        &folder,
+        &[&arguments[..], &["--continue-prediction"]].concat(),
+    );
+    assert_eq!(run.succeeded().json()["written"][0], "out/ball1.nii");
+    assert_eq!(
+        fs::read(folder.path("out/ball0.nii")).unwrap(),
+        b"done before"
+    );
+    predict(&folder, &arguments).succeeded();
+    assert!(read_labels(folder.path("out/ball0.nii")).is_ok());
+}
+
+#[test]
+fn images_that_do_not_fit() {
+    let folder = trained();
+    let two = ["-i", "in/ball0_0000.nii", "in/ball1_0000.nii", "-o", "out"];
+    predict(&folder, &two).refused(&["2 files", "1 channel"]);
+    predict(&folder, &["-i", "nowhere", "-o", "out"]).refused(&["nowhere"]);
+    predict(&folder, &["-i", "in", "-o", "out", "--step-size", "0"]).refused(&["--step-size"]);
+    fs::create_dir(folder.path("empty")).unwrap();
+    predict(&folder, &["-i", "empty", "-o", "out"]).refused(&["empty", ".nii"]);
+    folder.bytes("in/ball1_0001.nii", b"a second channel");
+    predict(&folder, &["-i", "in", "-o", "out"]).refused(&["ball1_0001.nii", "channel 1"]);
+    fs::remove_file(folder.path("in/ball1_0001.nii")).unwrap();
+    assert!(!folder.path("out").exists());
+    folder.cut("in/ball1_0000.nii", 0.5);
+    predict(&folder, &["-i", "in", "-o", "out"]).refused(&["ball1_0000.nii"]);
+    assert_eq!(names_in(&folder, "out"), ["ball0.nii"]);
+}
+
+#[test]
+fn colour_pictures_are_one_file() {
+    let phantom = Phantom {
+        shape: [1, 32, 40],
+        spacing: [1.0; 3],
+        channels: 3,
+        ending: ".png",
+        ..Phantom::balls(2)
+    };
+    let folder = folder_with(&phantom);
+    train(&folder, &["--config", "quick.toml", "--patch", "1,16,16"]).succeeded();
+    let geometry = Geometry::from_spacing([1, 20, 30], [1.0; 3]);
+    let colour = Image::new(geometry.clone(), 3, vec![80.0; 3 * geometry.voxels()]).unwrap();
+    write_image(folder.path("colour.png"), &colour).unwrap();
+    predict(&folder, &["-i", "colour.png", "-o", "found.png"]).succeeded();
+    let found = read_labels(folder.path("found.png")).unwrap();
+    assert_eq!(found.shape(), [1, 20, 30]);
+    let grey = Image::new(geometry.clone(), 1, vec![80.0; geometry.voxels()]).unwrap();
+    write_image(folder.path("grey.png"), &grey).unwrap();
+    predict(&folder, &["-i", "grey.png", "-o", "none.png"]).refused(&["grey.png", "expected 3"]);
+    assert!(!folder.path("none.png").exists());
+}
+
+#[test]
+fn runs_that_are_none() {
+    let folder = trained();
+    let arguments = ["-i", "in", "-o", "out"];
+    let last = "run/checkpoint_final.safetensors";
+    predict(
+        &folder,
+        &[&arguments[..], &["--checkpoint", "best"]].concat(),
+    )
+    .refused(&["run", "checkpoint_best"]);
+    let whole = fs::read(folder.path(last)).unwrap();
+    for share in [0.0, 0.01, 0.9] {
+        folder.cut(last, share);
+        predict(&folder, &arguments).refused(&["checkpoint_final", "not a whole checkpoint"]);
+        folder.bytes(last, &whole);
+    }
+    // The weights of a network with fewer channels.
+    fs::rename(folder.path("in"), folder.path("data/imagesTr")).unwrap();
+    let narrow = fs::read_to_string(folder.path("quick.toml")).unwrap();
+    folder.bytes(
+        "narrow.toml",
+        narrow
+            .replace("max_features = 8", "max_features = 4")
+            .as_bytes(),
+    );
+    let mut command = voxseg();
+    command.args(["train", "data", "-o", "narrow", "--config", "narrow.toml"]);
+    Run::of(command.current_dir(folder.root())).succeeded();
+    fs::rename(folder.path("data/imagesTr"), folder.path("in")).unwrap();
+    fs::copy(
+        folder.path("narrow/checkpoint_final.safetensors"),
+        folder.path(last),
+    )
+    .unwrap();
+    predict(&folder, &arguments).refused(&["checkpoint_final", "does not fit", "has shape"]);
+    folder.cut("run/plan.json", 0.5);
+    predict(&folder, &arguments).refused(&["plan.json"]);
+    fs::remove_file(folder.path("run/plan.json")).unwrap();
+    predict(&folder, &arguments).refused(&["run", "no plan.json", "voxseg train -o"]);
+    assert!(!folder.path("out").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_leaves_no_half_file() {
+    let folder = trained();
+    let arguments = ["predict", "run", "-i", "in", "-o", "out"];
+    let run = crate::runs::on_a_full_disk(&folder, 8, &arguments);
+    assert_eq!(run.code, Some(1), "{run:#?}");
+    assert!(run.stderr.contains("out/ball0.nii"), "{run:#?}");
+    assert!(run.stderr.contains("too large"), "{run:#?}");
+    assert_eq!(names_in(&folder, "out"), Vec::<String>::new());
+}

@@ -1,5 +1,6 @@
 //! `voxseg predict`: segmentations in the geometry of the images.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -104,6 +105,7 @@ fn predict_all(
         },
     };
     let jobs = find_jobs(model, args)?;
+    refuse_overwriting(&jobs)?;
     let bar = output.progress(jobs.len() as u64, "cases");
     let mut written = Vec::new();
     for job in jobs {
@@ -157,6 +159,21 @@ fn find_jobs(model: &Model, args: &PredictArgs) -> Result<Vec<Job>, CliError> {
         label: None,
     };
     Ok(vec![Job { case, output }])
+}
+
+/// Refuses outputs that would take the place of an image.
+fn refuse_overwriting(jobs: &[Job]) -> Result<(), CliError> {
+    let images = jobs.iter().flat_map(|job| &job.case.images);
+    let images: BTreeSet<PathBuf> = images.filter_map(|p| p.canonicalize().ok()).collect();
+    for job in jobs {
+        if let Ok(path) = job.output.canonicalize()
+            && images.contains(&path)
+        {
+            let problem = "the output would take the place of this image; give another -o";
+            return Err(CliError::input(&job.output, problem));
+        }
+    }
+    Ok(())
 }
 
 /// The file name without its ending and channel number.

@@ -87,10 +87,10 @@ impl TrainArgs {
 pub fn run(args: &TrainArgs, common: &Common, output: &Output) -> Result<(), CliError> {
     let config = args.configuration()?;
     let folder = RunFolder::new(&args.output);
-    if args.resume && !folder.plan().exists() {
+    if args.resume && !folder.config().exists() {
         return Err(CliError::Train(TrainError::NotARun {
             path: args.output.clone(),
-            reason: "it has no plan.json; start it without --resume".into(),
+            reason: "it has no config.toml; start it without --resume".into(),
         }));
     }
     let gpu = pollster::block_on(Gpu::open(&common.gpu_options()))?;

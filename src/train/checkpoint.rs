@@ -31,7 +31,7 @@ pub enum CheckpointError {
     },
     /// The file belongs to another configuration.
     #[error(
-        "{path} was written under another configuration (hash {found}, this run has {expected}). Resume with the configuration of that run, or start a new one in another folder",
+        "{path} was written under another configuration or with other cases (hash {found}, this run has {expected}). Put back config.toml, plan.json and the cases of the data set, or start a new run in another folder",
         path = path.display()
     )]
     OtherConfiguration {

@@ -48,7 +48,7 @@ impl RunFolder {
     }
 
     /// Whether the file `name` of the folder was made before the first step, so that nothing is lost when it is made
-    /// anew. The fingerprint is made first: a configuration without it is the user's own.
+    /// anew. A configuration without a fingerprint is that of a run to resume, or the user's own.
     pub(super) fn is_preliminary(&self, name: &OsStr) -> bool {
         let is = |path: PathBuf| path.file_name() == Some(name);
         is_temporary(name)

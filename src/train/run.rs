@@ -55,16 +55,16 @@ pub async fn train(
     observe: &(dyn Fn(Event) + Sync),
 ) -> Result<TrainReport, TrainError> {
     let dataset = Dataset::open(dataset)?;
-    let setup = if options.resume && folder.plan().exists() {
-        Setup::read(folder)?
-    } else {
-        refuse_existing(folder)?;
-        Setup::make(&dataset, folder, config, gpu.profile().class)?
+    let class = gpu.profile().class;
+    let setup = match options.resume && folder.config().exists() {
+        true => Setup::resume(&dataset, folder, class)?,
+        false => Setup::begin(&dataset, folder, config, class)?,
     };
     for made in [folder.root().to_owned(), folder.prepared()] {
         remove_temporaries(&made);
     }
     let Prepared { train, validate } = prepare(&dataset, &setup, folder, observe)?;
+    let configuration = setup.hash(&train, &validate);
     let network = network_of(&setup.plan);
     let (plan, config) = (&setup.plan, &setup.config);
     let patch = Shape::new(plan.batch, network.in_channels, 1, 1, 1).with_spatial(plan.patch);
@@ -90,7 +90,7 @@ pub async fn train(
         config,
         folder,
         steps: setup.steps(),
-        configuration: setup.hash(),
+        configuration,
         draw: batches(train, &setup),
         parameters: &mut parameters,
         validator: validator.as_ref(),
@@ -107,11 +107,51 @@ struct Setup {
 }
 
 impl Setup {
-    fn read(folder: &RunFolder) -> Result<Self, TrainError> {
+    /// That of the run in `folder`, which may have been killed before it had a plan.
+    fn resume(
+        dataset: &Dataset,
+        folder: &RunFolder,
+        class: AdapterClass,
+    ) -> Result<Self, TrainError> {
         let config = TrainConfig::read(&folder.config())?;
         config.validate()?;
+        if !folder.plan().exists() {
+            return Self::make(dataset, folder, &config, class);
+        }
         let plan = Plan::read(&folder.plan())?;
-        Ok(Self { config, plan })
+        let chosen = config.with_choices(&plan, class);
+        if chosen != config {
+            chosen.write(&folder.config())?;
+        }
+        Ok(Self {
+            config: chosen,
+            plan,
+        })
+    }
+
+    /// That of a new run. What is wrong with the data leaves no trace in `folder`.
+    fn begin(
+        dataset: &Dataset,
+        folder: &RunFolder,
+        config: &TrainConfig,
+        class: AdapterClass,
+    ) -> Result<Self, TrainError> {
+        config.validate()?;
+        refuse_existing(folder)?;
+        let is_new = !folder.root().exists();
+        if folder.plan().exists() {
+            // Of a run that ended before its first step: it must not be taken for the plan of this one.
+            std::fs::remove_file(folder.plan()).map_err(|e| TrainError::io(folder.plan(), e))?;
+        }
+        // First, so that a run that is killed while it measures its data can be resumed.
+        config.write(&folder.config())?;
+        Self::make(dataset, folder, config, class).inspect_err(|_| {
+            // The error matters more than an empty folder that stays.
+            let _ = std::fs::remove_file(folder.config());
+            if is_new {
+                let _ = std::fs::remove_dir(folder.root());
+            }
+        })
     }
 
     fn make(
@@ -120,14 +160,13 @@ impl Setup {
         config: &TrainConfig,
         class: AdapterClass,
     ) -> Result<Self, TrainError> {
-        config.validate()?;
         let fingerprint = Fingerprint::of(dataset, config.seed, |_| ())?;
         let plan = config.plan(&fingerprint, &dataset.description, class)?;
-        let config = config.with_choices(&plan, class);
         fingerprint.write(&folder.fingerprint())?;
-        config.write(&folder.config())?;
-        // Last, since its presence says that there is a run to resume.
+        // Before the choices: planned once more with them given, it might not be the same plan.
         plan.write(&folder.plan())?;
+        let config = config.with_choices(&plan, class);
+        config.write(&folder.config())?;
         Ok(Self { config, plan })
     }
 
@@ -135,13 +174,11 @@ impl Setup {
         self.config.schedule.steps.unwrap_or(1)
     }
 
-    /// A hash of all that decides the numbers (FNV-1a of the plan and the configuration).
-    fn hash(&self) -> String {
-        let text = format!(
-            "{}{}",
-            serde_json::json!(self.plan),
-            serde_json::json!(self.config)
-        );
+    /// A hash of all that decides the numbers (FNV-1a of the plan, the configuration and the names of the cases).
+    fn hash(&self, train: &[PreparedCase], validate: &[(Case, PreparedCase)]) -> String {
+        let train: Vec<&str> = train.iter().map(PreparedCase::id).collect();
+        let validate: Vec<&str> = validate.iter().map(|(case, _)| case.id.as_str()).collect();
+        let text = serde_json::json!([self.plan, self.config, train, validate]).to_string();
         let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
             (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
         });
@@ -164,13 +201,13 @@ fn refuse_existing(folder: &RunFolder) -> Result<(), TrainError> {
         if folder.is_preliminary(&name) {
             continue;
         }
-        if folder.plan().exists() {
+        if folder.config().exists() {
             return Err(TrainError::RunExists(folder.root().to_owned()));
         }
         return Err(TrainError::NotARun {
             path: folder.root().to_owned(),
             reason: format!(
-                "it holds {} but no plan.json; give a new or empty folder",
+                "it holds {} but no config.toml; give a new or empty folder",
                 name.display()
             ),
         });

@@ -127,6 +127,8 @@ fn images_that_do_not_fit() {
     predict(&folder, &two).refused(&["2 files", "1 channel"]);
     predict(&folder, &["-i", "nowhere", "-o", "out"]).refused(&["nowhere"]);
     predict(&folder, &["-i", "in", "-o", "out", "--step-size", "0"]).refused(&["--step-size"]);
+    let onto_itself = ["-i", "in/ball0_0000.nii", "-o", "in/../in/ball0_0000.nii"];
+    predict(&folder, &onto_itself).refused(&["ball0_0000.nii", "another -o"]);
     fs::create_dir(folder.path("empty")).unwrap();
     predict(&folder, &["-i", "empty", "-o", "out"]).refused(&["empty", ".nii"]);
     folder.bytes("in/ball1_0001.nii", b"a second channel");

@@ -18,13 +18,13 @@ const RESUME: TrainOptions = TrainOptions {
     profile: false,
 };
 
-/// Starts `voxseg train` in the folder: from the beginning where there is no plan yet, else from where it was.
+/// Starts `voxseg train` in the folder: from the beginning where there is nothing yet, else from where it was.
 fn start(folder: &Path, run: &str) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_voxseg"));
     command
         .args(["train", "data", "-o", run])
         .current_dir(folder);
-    match folder.join(run).join("plan.json").exists() {
+    match folder.join(run).join("config.toml").exists() {
         true => command.arg("--resume"),
         false => command.args(["--config", "config.toml"]),
     };
@@ -62,7 +62,7 @@ fn a_run_killed_at_random_moments_ends_as_if_it_never_had_been() {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     let killed = root.join("killed");
     let mut caught = 0;
-    // The first ones hit the preparation, the others the steps, the validation and the writing of checkpoints.
+    // The first two hit the start and the preparation, the others steps, validations and checkpoints.
     for attempt in 0..7 {
         let mut child = start(root, "killed");
         if attempt >= 2 {
@@ -109,6 +109,35 @@ fn another_configuration_is_refused() {
     );
     assert!(other && error.is_users_fault(), "{error}");
     assert!(error.to_string().contains("checkpoint_latest"), "{error}");
+}
+
+#[test]
+fn other_cases_are_refused() {
+    let folder = folder_with(&Phantom::balls(3));
+    let root = folder.path();
+    run(root, "run", &format!("fold = \"all\"\n{}", quick(4))).unwrap();
+    Phantom::balls(4).write(&root.join("data"));
+    let error = train_with(root, "run", "", RESUME).unwrap_err();
+    assert!(error.is_users_fault(), "{error}");
+    assert!(error.to_string().contains("other cases"), "{error}");
+}
+
+#[test]
+fn a_run_that_was_killed_before_it_had_a_plan_keeps_its_configuration() {
+    let folder = folder_with(&Phantom::balls(3));
+    let root = folder.path();
+    run(root, "whole", &quick(4)).unwrap();
+    for had_a_plan in [false, true] {
+        let name = format!("killed {had_a_plan}");
+        let killed = root.join(&name);
+        std::fs::create_dir(&killed).unwrap();
+        std::fs::write(killed.join("config.toml"), quick(4)).unwrap();
+        if had_a_plan {
+            std::fs::copy(root.join("whole/plan.json"), killed.join("plan.json")).unwrap();
+        }
+        train_with(root, &name, "", RESUME).unwrap();
+        assert_same(&root.join("whole"), &killed);
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use voxseg::dataset::Case;
 use voxseg::gpu::{Gpu, GpuOptions};
 use voxseg::infer::{InferenceOptions, Model, Weights};
-use voxseg::train::mirror_axes;
+use voxseg::run::mirror_axes;
 use voxseg::volume::write_labels;
 
 fn main() -> ExitCode {

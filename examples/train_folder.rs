@@ -8,7 +8,8 @@ use std::process::ExitCode;
 
 use voxseg::gpu::{Gpu, GpuOptions};
 use voxseg::metrics::Convention;
-use voxseg::train::{Event, LogLine, RunFolder, TrainConfig, TrainOptions, train};
+use voxseg::run::RunFolder;
+use voxseg::train::{Event, LogLine, TrainConfig, TrainOptions, train};
 
 /// Steps where the command line names no number.
 const STEPS: usize = 1000;

@@ -14,6 +14,7 @@ pub mod optim;
 pub mod postprocess;
 pub mod reference;
 pub mod report;
+pub mod run;
 pub mod tensor;
 pub mod train;
 pub mod volume;

@@ -13,7 +13,8 @@ use crate::gpu::Gpu;
 use crate::infer::{InferenceOptions, Model, Weights};
 use crate::metrics::{CaseResult, Convention, Evaluation, Grid, Settings, evaluate_case};
 use crate::report::picture::{PictureCase, write_picture};
-use crate::train::{Fold, RunFolder, TrainConfig, TrainOptions, classes_of, train};
+use crate::run::{RunFolder, classes_of};
+use crate::train::{Fold, TrainConfig, TrainOptions, train};
 use crate::volume::{LabelMap, read_image, read_labels, write_labels};
 
 /// Arguments of `voxseg demo`.

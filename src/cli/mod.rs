@@ -7,7 +7,6 @@ mod demo;
 mod devices;
 mod error;
 mod evaluate;
-mod fit;
 mod inspect;
 mod output;
 mod predict;

@@ -9,7 +9,7 @@ use super::{CliError, Common, Output};
 use crate::dataset::{Case, find_images, is_picture};
 use crate::gpu::Gpu;
 use crate::infer::{InferenceOptions, Model, Weights};
-use crate::train::mirror_axes;
+use crate::run::mirror_axes;
 use crate::volume::{ending_of, write_labels};
 
 /// Arguments of `voxseg predict`.

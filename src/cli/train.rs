@@ -9,8 +9,9 @@ use indicatif::ProgressBar;
 use super::{CliError, Common, Output};
 use crate::gpu::Gpu;
 use crate::metrics::Convention;
+use crate::run::RunFolder;
 use crate::train::{
-    Event, Fold, LogLine, RunFolder, TrainConfig, TrainError, TrainOptions, TrainReport, train,
+    Event, Fold, LogLine, TrainConfig, TrainError, TrainOptions, TrainReport, train,
 };
 
 /// Arguments of `voxseg train`.

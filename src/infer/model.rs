@@ -8,8 +8,8 @@ use crate::dataset::{Case, DatasetError, LoadedCase, Plan, load_image};
 use crate::gpu::Gpu;
 use crate::graph::{GraphError, Parameters};
 use crate::models::ModelError;
-use crate::train::checkpoint::{self, CheckpointError};
-use crate::train::{RunFolder, network_of};
+use crate::run::checkpoint::{self, CheckpointError};
+use crate::run::{RunFolder, network_of};
 use crate::volume::{LabelMap, VolumeError};
 
 /// Why an image could not be segmented.

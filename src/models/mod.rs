@@ -1,11 +1,13 @@
 //! Published networks, each with its source and its number of parameters.
 
 mod cicek;
+mod fit;
 mod nnunet;
 mod ronneberger;
 mod unet;
 
 pub use cicek::cicek_unet3d;
+pub use fit::fitting_patch;
 pub use nnunet::{PlainNet, plain_unet, residual_encoder_unet};
 pub use ronneberger::{ronneberger_unet2d, unet2d};
 pub use unet::{Downsampling, Encoder, Heads, UNetConfig};

@@ -261,7 +261,9 @@ impl UNetConfig {
             })?;
             let extent = graph.value(up).shape.spatial();
             let skip = center_crop(graph, skips[stage], extent).map_err(|e| graph.blame(e))?;
-            let joined = concat(graph, &[up, skip]).map_err(|e| graph.blame(e))?;
+            let joined = graph.scope(format!("join.{position}"), |g| {
+                concat(g, &[up, skip]).map_err(|e| g.blame(e))
+            })?;
             x = graph.scope(format!("stages.{position}"), |g| {
                 let features = &self.decoder_features[stage];
                 self.build_convs(g, joined, features, (stage, [1; 3]), mode)

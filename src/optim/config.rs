@@ -57,6 +57,17 @@ impl Default for OptimizerConfig {
 }
 
 impl OptimizerConfig {
+    /// AdamW as Loshchilov and Hutter 2019 and PyTorch have it (decay 0.01), gradients cut to norm 12 as nnU-Net's are.
+    pub fn adamw() -> Self {
+        Self::AdamW {
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.01,
+            max_norm: Some(12.0),
+        }
+    }
+
     /// What [`Optimizer::hyper`] must hold for step `step`, counted from 0, at `learning_rate`.
     pub fn hyper(&self, learning_rate: f64, step: u64) -> [f32; HYPER_LEN] {
         let lr = learning_rate as f32;

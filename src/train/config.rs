@@ -24,10 +24,10 @@ pub struct TrainConfig {
     pub loss: LossConfig,
     /// Weights of the deep-supervision heads.
     pub supervision: Supervision,
-    /// The optimiser.
-    pub optimizer: OptimizerConfig,
-    /// The learning rate over the steps.
-    pub learning_rate: Schedule,
+    /// The optimiser; chosen by the number of steps where `None`.
+    pub optimizer: Option<OptimizerConfig>,
+    /// The learning rate over the steps; that which suits the optimiser where `None`.
+    pub learning_rate: Option<Schedule>,
 }
 
 /// One of the five folds, or all cases for training and none for validation.

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use super::checkpoint::CheckpointError;
 use super::config::ConfigError;
 use crate::dataset::DatasetError;
 use crate::fsio::is_users_fault;
@@ -12,6 +11,7 @@ use crate::metrics::MetricsError;
 use crate::models::ModelError;
 use crate::report::curves::CurvesError;
 use crate::report::picture::PictureError;
+use crate::run::checkpoint::CheckpointError;
 use crate::volume::VolumeError;
 
 /// An error of a training run.
@@ -27,6 +27,14 @@ pub enum TrainError {
     /// The network.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// A network that is too large for the device on this patch.
+    #[error("{source}. A patch of {patch:?} voxels (D, H, W) would fit: --patch")]
+    TooLarge {
+        /// What is too large, and by how much.
+        source: Box<ModelError>,
+        /// The patch that would fit.
+        patch: [usize; 3],
+    },
     /// The graph or the device.
     #[error(transparent)]
     Graph(#[from] GraphError),

@@ -3,24 +3,25 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::choices::{mirror_axes, network_of};
 use super::error::TrainError;
 use super::loader::{Draw, Fed};
 use super::log::LogLine;
-use super::network::{TargetForm, training_step};
+use super::network::{TargetForm, TrainingStep, training_step};
 use super::session::{Event, Session};
 use super::validation::Validator;
-use super::{Fold, RunFolder, TrainConfig};
+use super::{Fold, TrainConfig};
 use crate::dataset::{
     Case, Dataset, Drawing, Fingerprint, Plan, PreparedCase, draw_batch, fold_of, prepare_cases,
     splits_of, write_splits,
 };
 use crate::fsio::{remove_temporaries, write_atomic};
-use crate::gpu::{AdapterClass, Gpu};
+use crate::gpu::{AdapterClass, DeviceProfile, Gpu};
 use crate::graph::Parameters;
 use crate::infer::Predictor;
 use crate::metrics::Evaluation;
+use crate::models::{UNetConfig, fitting_patch};
 use crate::report::curves::write_curves;
+use crate::run::{RunFolder, mirror_axes, network_of};
 use crate::tensor::Shape;
 
 /// What a finished run has to say.
@@ -67,23 +68,14 @@ pub async fn train(
     let configuration = setup.hash(&train, &validate);
     let network = network_of(&setup.plan);
     let (plan, config) = (&setup.plan, &setup.config);
-    let patch = Shape::new(plan.batch, network.in_channels, 1, 1, 1).with_spatial(plan.patch);
-    let labels = plan.labels.clone();
-    let step = training_step(
-        &network,
-        patch,
-        TargetForm::of(&labels),
-        &config.loss,
-        &config.optimizer,
-        gpu.profile(),
-    )?;
+    let step = fitting_step(&setup, &network, gpu.profile())?;
     let mut parameters = Parameters::new(gpu, config.seed);
     parameters.ensure(step.program.graph())?;
     let validator = match validate.is_empty() {
         true => None,
         false => {
             let predictor = Predictor::new(&network, plan.patch, &mut parameters)?;
-            Some(Validator::new(predictor, validate, labels))
+            Some(Validator::new(predictor, validate, plan.labels.clone()))
         }
     };
     let mut session = Session {
@@ -98,6 +90,31 @@ pub async fn train(
     };
     let log = session.run(step, options.resume, observe).await?;
     finish(folder, log, validator, observe).await
+}
+
+/// The training step; where it is too large for the device, the error says which patch would fit.
+fn fitting_step(
+    setup: &Setup,
+    network: &UNetConfig,
+    device: &DeviceProfile,
+) -> Result<TrainingStep, TrainError> {
+    let (plan, config) = (&setup.plan, &setup.config);
+    let optimizer = config.optimizer();
+    let compile = |patch: [usize; 3]| {
+        let shape = Shape::new(plan.batch, network.in_channels, 1, 1, 1).with_spatial(patch);
+        let form = TargetForm::of(&plan.labels);
+        training_step(network, shape, form, &config.loss, &optimizer, device)
+    };
+    compile(plan.patch).map_err(|source| {
+        let fits = |patch| compile(patch).map(|_| ());
+        match fitting_patch(network.total_stride(), plan.patch, fits) {
+            Some(patch) => TrainError::TooLarge {
+                source: source.into(),
+                patch,
+            },
+            None => source.into(),
+        }
+    })
 }
 
 /// The configuration with every choice made, and the plan.

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use super::checkpoint::{self, CheckpointInfo};
+use super::TrainConfig;
 use super::error::TrainError;
 use super::loader::{Draw, Fed, Loader};
 use super::log::{Log, LogLine};
 use super::network::{Feeds, TrainingStep};
 use super::validation::Validator;
-use super::{RunFolder, TrainConfig};
 use crate::graph::{Executor, Parameters};
 use crate::ops::ValueId;
 use crate::report::profile::Profile;
+use crate::run::RunFolder;
+use crate::run::checkpoint::{self, CheckpointInfo};
 
 /// What a caller hears while a run goes on.
 #[derive(Clone, Debug)]
@@ -177,8 +178,8 @@ impl Session<'_> {
         profile: Option<&(dyn Fn(Event) + Sync)>,
     ) -> Result<(), TrainError> {
         let (t, total) = (step as u64, self.steps as u64);
-        let rate = self.config.learning_rate.rate(t, total);
-        let hyper = self.config.optimizer.hyper(rate, t);
+        let rate = self.config.learning_rate().rate(t, total);
+        let hyper = self.config.optimizer().hyper(rate, t);
         let weights = self.config.supervision.weights(ids.heads, t, total)?;
         let mut feed: Vec<(ValueId, &[f32])> = vec![
             (ids.feeds.image, &batch.image),
@@ -221,7 +222,7 @@ impl Session<'_> {
             gradient_norm: norm,
             learning_rate: self
                 .config
-                .learning_rate
+                .learning_rate()
                 .rate(step as u64, self.steps as u64),
         };
         log.append(line.clone())

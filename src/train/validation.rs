@@ -10,6 +10,7 @@ use crate::metrics::{
     CaseResult, Class, Convention, Counts, Evaluation, Grid, Settings, class_counts, evaluate_case,
 };
 use crate::report::picture::{PictureCase, write_picture};
+use crate::run::classes_of;
 use crate::volume::{Geometry, LabelMap, ending_of, write_labels};
 
 /// Cases shown in the picture of a run.
@@ -22,14 +23,6 @@ pub(super) struct Validator {
     labels: Labels,
     classes: Vec<Class>,
     options: InferenceOptions,
-}
-
-/// The foreground classes or regions as the metrics know them.
-pub fn classes_of(labels: &Labels) -> Vec<Class> {
-    let targets = labels.foreground.iter();
-    targets
-        .map(|t| Class::new(t.name.clone(), t.values.clone()))
-        .collect()
 }
 
 impl Validator {

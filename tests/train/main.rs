@@ -11,7 +11,8 @@ use std::sync::{Arc, OnceLock};
 
 use tempfile::TempDir;
 use voxseg::gpu::{Gpu, GpuOptions};
-use voxseg::train::{RunFolder, TrainConfig, TrainError, TrainOptions, TrainReport, train};
+use voxseg::run::RunFolder;
+use voxseg::train::{TrainConfig, TrainError, TrainOptions, TrainReport, train};
 
 use phantom::Phantom;
 

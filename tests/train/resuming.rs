@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use voxseg::train::checkpoint::CheckpointError;
+use voxseg::run::checkpoint::CheckpointError;
 use voxseg::train::{TrainError, TrainOptions};
 
 use crate::phantom::{Phantom, quick};

@@ -9,11 +9,10 @@ use clap::{ArgGroup, Args};
 use serde_json::{Value, json};
 
 use self::subject::{Subject, parse_extent, words};
-use super::fit::fitting_patch;
 use super::{CliError, Common, Output};
 use crate::gpu::{DeviceProfile, Gpu, GpuError};
 use crate::graph::{Graph, NodeSummary, Program, ProgramOptions, remove_dead_nodes};
-use crate::models::ModelError;
+use crate::models::{ModelError, fitting_patch};
 use crate::nn::Mode;
 use crate::report::table::{Align, Table};
 use crate::train::training_step;

@@ -12,8 +12,9 @@ use crate::models::{
 };
 use crate::nn::Padding;
 use crate::optim::OptimizerConfig;
+use crate::run::{RunFolder, network_of};
 use crate::tensor::Shape;
-use crate::train::{RunFolder, TargetForm, TrainConfig, network_of};
+use crate::train::{TargetForm, TrainConfig};
 
 /// Patches a step where nothing else is said: nnU-Net's least.
 const BATCH: usize = 2;
@@ -88,8 +89,8 @@ impl Subject {
         let config = TrainConfig::read(&folder.config())?;
         Ok(Self {
             name: run.display().to_string(),
+            optimizer: config.optimizer(),
             loss: config.loss,
-            optimizer: config.optimizer,
             ..Self::of_plan(&folder.plan())?
         })
     }

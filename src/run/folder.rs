@@ -49,7 +49,7 @@ impl RunFolder {
 
     /// Whether the file `name` of the folder was made before the first step, so that nothing is lost when it is made
     /// anew. A configuration without a fingerprint is that of a run to resume, or the user's own.
-    pub(super) fn is_preliminary(&self, name: &OsStr) -> bool {
+    pub(crate) fn is_preliminary(&self, name: &OsStr) -> bool {
         let is = |path: PathBuf| path.file_name() == Some(name);
         is_temporary(name)
             || is(self.fingerprint())

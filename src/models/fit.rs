@@ -1,11 +1,11 @@
 //! Which patch a device can hold.
 
+use super::ModelError;
 use crate::graph::GraphError;
-use crate::models::ModelError;
 
 /// The patch (D, H, W) that remains when `patch` loses `stride` along its longest axis until `plan` accepts it; `None`
 /// where no multiple of `stride` does, or where size is not what `plan` refuses.
-pub(super) fn fitting_patch(
+pub fn fitting_patch(
     stride: [usize; 3],
     mut patch: [usize; 3],
     mut plan: impl FnMut([usize; 3]) -> Result<(), ModelError>,

@@ -1,0 +1,9 @@
+//! A run on disk: its folder, its checkpoints, and the network that its plan describes. Training writes it, inference
+//! reads it.
+
+pub mod checkpoint;
+mod folder;
+mod planned;
+
+pub use folder::RunFolder;
+pub use planned::{classes_of, mirror_axes, network_of};

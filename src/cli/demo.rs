@@ -22,7 +22,7 @@ use crate::volume::{LabelMap, read_image, read_labels, write_labels};
 #[command(after_help = "\
 Examples:
   voxseg demo
-  voxseg demo -o /tmp/demo --steps 200 --seed 3
+  voxseg demo -o demo --steps 200 --seed 3
 
 Called again on the same folder it goes on where it was stopped.")]
 pub struct DemoArgs {

@@ -31,6 +31,28 @@ impl Default for InferenceOptions {
     }
 }
 
+impl InferenceOptions {
+    /// Windows further apart than their extent would leave voxels that none of them sees.
+    fn check(&self) -> Result<(), GraphError> {
+        let refuse = |reason: String| {
+            Err(GraphError::Limit {
+                node: "inference".into(),
+                reason,
+            })
+        };
+        if !(self.step > 0.0 && self.step <= 1.0) {
+            return refuse(format!(
+                "the step must lie above 0 and at most 1, found {}",
+                self.step
+            ));
+        }
+        match self.mirror_axes.iter().find(|&&axis| axis > 2) {
+            Some(axis) => refuse(format!("axes to mirror are 0, 1 and 2, found {axis}")),
+            None => Ok(()),
+        }
+    }
+}
+
 /// A network compiled for inference on patches. The device holds one patch at a time, however large the volume and
 /// however many its classes; the sums live in host memory.
 #[derive(Debug)]
@@ -90,7 +112,8 @@ impl Predictor {
     /// each patch.
     ///
     /// # Errors
-    /// [`GraphError::DataSize`] where `image` does not fit `extent`; the device's errors.
+    /// [`GraphError::DataSize`] where `image` does not fit `extent`; [`GraphError::Limit`] for options that make no
+    /// sense; the device's errors.
     pub async fn predict(
         &self,
         image: &[f32],
@@ -98,6 +121,7 @@ impl Predictor {
         options: &InferenceOptions,
         progress: &mut dyn FnMut(),
     ) -> Result<Vec<f32>, GraphError> {
+        options.check()?;
         let expected = Shape::new(1, self.in_channels, 1, 1, 1).with_spatial(extent);
         if image.len() != expected.len() {
             return Err(GraphError::DataSize {

@@ -64,11 +64,11 @@ pub async fn train(
     for made in [folder.root().to_owned(), folder.prepared()] {
         remove_temporaries(&made);
     }
-    let Prepared { train, validate } = prepare(&dataset, &setup, folder, observe)?;
-    let configuration = setup.hash(&train, &validate);
     let network = network_of(&setup.plan);
     let (plan, config) = (&setup.plan, &setup.config);
     let step = fitting_step(&setup, &network, gpu.profile())?;
+    let Prepared { train, validate } = prepare(&dataset, &setup, folder, observe)?;
+    let configuration = setup.hash(&train, &validate);
     let mut parameters = Parameters::new(gpu, config.seed);
     parameters.ensure(step.program.graph())?;
     let validator = match validate.is_empty() {

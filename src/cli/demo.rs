@@ -98,8 +98,6 @@ fn configuration(args: &DemoArgs) -> TrainConfig {
     };
     config.schedule.steps = Some(args.steps);
     config.batch.patch = Some(PATCH);
-    // A vessel and the spine are told apart by where they lie: a mirrored body has them the wrong way round.
-    config.batch.mirror = false;
     config
 }
 

@@ -4,6 +4,7 @@ pub mod dataset;
 pub mod fsio;
 pub mod gpu;
 pub mod graph;
+mod hash;
 pub mod infer;
 pub mod losses;
 pub mod metrics;

@@ -12,6 +12,7 @@ use super::labels::Labels;
 use super::load::load_case;
 use super::prepared::PreparedCase;
 use super::preprocess::Preprocessing;
+use crate::hash::Fnv;
 
 /// Cases in memory at once: enough to keep a few cores busy with inflating, few enough for large CTs.
 const CASES_AT_ONCE: usize = 4;
@@ -94,33 +95,5 @@ fn cache_key(
         hash.add(&metadata.len().to_le_bytes());
         hash.add(&age.as_nanos().to_le_bytes());
     }
-    Ok(hash.0)
-}
-
-/// FNV-1a with 64 bits: the standard library's hash may differ from one release to the next, and
-/// would have all cases prepared again.
-struct Fnv(u64);
-
-impl Fnv {
-    fn new() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-
-    fn add(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_hash_is_that_of_the_standard() {
-        let mut hash = Fnv::new();
-        hash.add(b"foobar");
-        assert_eq!(hash.0, 0x8594_4171_f739_67e8);
-    }
+    Ok(hash.finish())
 }

@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{Graph, GraphError, Role};
 use crate::gpu::{Gpu, GpuBuffer};
+use crate::hash::Fnv;
 use crate::tensor::{HostTensor, Shape};
 
 /// One tensor of the store.
@@ -130,12 +131,9 @@ impl Parameters {
     }
 }
 
-/// A random stream that depends on the seed and the name alone (FNV-1a of the name).
+/// A random stream that depends on the seed and the name alone.
 fn stream(seed: u64, name: &str) -> ChaCha8Rng {
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
-        (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(hash);
+    rng.set_stream(Fnv::of(name.as_bytes()));
     rng
 }

@@ -17,6 +17,7 @@ use crate::dataset::{
 use crate::fsio::{remove_temporaries, write_atomic};
 use crate::gpu::{AdapterClass, DeviceProfile, Gpu};
 use crate::graph::Parameters;
+use crate::hash::Fnv;
 use crate::infer::Predictor;
 use crate::metrics::Evaluation;
 use crate::models::{UNetConfig, fitting_patch};
@@ -191,15 +192,12 @@ impl Setup {
         self.config.schedule.steps.unwrap_or(1)
     }
 
-    /// A hash of all that decides the numbers (FNV-1a of the plan, the configuration and the names of the cases).
+    /// A hash of all that decides the numbers: the plan, the configuration and the names of the cases.
     fn hash(&self, train: &[PreparedCase], validate: &[(Case, PreparedCase)]) -> String {
         let train: Vec<&str> = train.iter().map(PreparedCase::id).collect();
         let validate: Vec<&str> = validate.iter().map(|(case, _)| case.id.as_str()).collect();
         let text = serde_json::json!([self.plan, self.config, train, validate]).to_string();
-        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
-            (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
-        format!("{hash:016x}")
+        format!("{:016x}", Fnv::of(text.as_bytes()))
     }
 }
 

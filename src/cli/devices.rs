@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::{CliError, Common, Output};
-use crate::gpu::{AdapterSummary, GpuError, list_adapters};
+use crate::gpu::{AdapterSummary, list_adapters};
 use crate::report::table::{Align, Table};
 
 /// Arguments of `voxseg devices`.
@@ -12,7 +12,8 @@ use crate::report::table::{Align, Table};
   voxseg devices
   voxseg devices --json
 
-Where a verb needs a GPU, --adapter or VOXSEG_ADAPTER chooses one of them.")]
+The one marked * is the one that a verb uses: the first discrete GPU, else integrated, virtual, software.
+--adapter or VOXSEG_ADAPTER chooses another, which is then marked.")]
 pub struct DevicesArgs {}
 
 fn mib(bytes: u64) -> String {
@@ -21,6 +22,7 @@ fn mib(bytes: u64) -> String {
 
 fn describe(adapters: &[AdapterSummary]) -> String {
     let mut table = Table::new(&[
+        ("", Align::Left),
         ("#", Align::Right),
         ("name", Align::Left),
         ("backend", Align::Left),
@@ -42,6 +44,7 @@ fn describe(adapters: &[AdapterSummary]) -> String {
             .map(|(m, n, k)| format!("{m}x{n}x{k}"))
             .collect();
         table.row([
+            if a.chosen { "*" } else { "" }.to_owned(),
             a.index.to_string(),
             a.name.clone(),
             a.backend.clone(),
@@ -67,11 +70,13 @@ fn describe(adapters: &[AdapterSummary]) -> String {
 /// Runs the verb.
 ///
 /// # Errors
-/// [`GpuError::NoAdapter`], which says what to install.
-pub fn run(_args: &DevicesArgs, _common: &Common, output: &Output) -> Result<(), CliError> {
-    let adapters = pollster::block_on(list_adapters());
-    if adapters.is_empty() {
-        return Err(GpuError::NoAdapter.into());
+/// [`crate::gpu::GpuError::NoAdapter`], which says what to install.
+pub fn run(_args: &DevicesArgs, common: &Common, output: &Output) -> Result<(), CliError> {
+    let adapters = pollster::block_on(list_adapters(common.adapter.as_deref()))?;
+    if let Some(wanted) = &common.adapter
+        && !adapters.iter().any(|a| a.chosen)
+    {
+        output.news(&format!("none of them matches --adapter {wanted}"));
     }
     output.result(
         &describe(&adapters),

@@ -7,6 +7,8 @@ use super::{AdapterClass, GpuError};
 pub struct AdapterSummary {
     /// Position in the list, as `--adapter INDEX` takes it.
     pub index: usize,
+    /// Whether this is the one that a verb would use.
+    pub chosen: bool,
     /// The adapter's name.
     pub name: String,
     /// Vulkan, Metal or DX12.
@@ -43,14 +45,29 @@ pub(super) fn instance() -> wgpu::Instance {
     })
 }
 
-/// All adapters, in the order of the driver.
-pub async fn list_adapters() -> Vec<AdapterSummary> {
-    enumerate(&instance())
-        .await
+/// All adapters, in the order of the driver, and which of them [`super::Gpu::open`] would take for `wanted`.
+///
+/// # Errors
+/// [`GpuError::NoAdapter`]. That `wanted` matches none is no error here, since the list is what helps then: none of
+/// them is chosen.
+pub async fn list_adapters(wanted: Option<&str>) -> Result<Vec<AdapterSummary>, GpuError> {
+    let adapters = enumerate(&instance()).await;
+    let chosen = match position(&traits_of(&adapters), wanted_or_variable(wanted).as_deref()) {
+        Ok(chosen) => Some(chosen),
+        Err(GpuError::NoSuchAdapter { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    Ok(adapters
         .iter()
         .enumerate()
-        .map(|(i, a)| summarise(i, a))
-        .collect()
+        .map(|(i, adapter)| summarise(i, chosen == Some(i), adapter))
+        .collect())
+}
+
+/// `wanted`, else what the environment variable `VOXSEG_ADAPTER` says.
+pub(super) fn wanted_or_variable(wanted: Option<&str>) -> Option<String> {
+    let variable = || std::env::var("VOXSEG_ADAPTER").ok();
+    wanted.map(str::to_owned).or_else(variable)
 }
 
 pub(super) async fn enumerate(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
@@ -66,10 +83,11 @@ pub(super) async fn enumerate(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
         .collect()
 }
 
-fn summarise(index: usize, adapter: &wgpu::Adapter) -> AdapterSummary {
+fn summarise(index: usize, chosen: bool, adapter: &wgpu::Adapter) -> AdapterSummary {
     let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
     AdapterSummary {
         index,
+        chosen,
         name: info.name.clone(),
         backend: format!("{:?}", info.backend),
         kind: format!("{:?}", info.device_type),
@@ -110,9 +128,25 @@ pub(super) fn class_of(info: &wgpu::AdapterInfo) -> AdapterClass {
     }
 }
 
+/// What the choice of an adapter looks at.
+struct Traits {
+    name: String,
+    kind: wgpu::DeviceType,
+}
+
+fn traits_of(adapters: &[wgpu::Adapter]) -> Vec<Traits> {
+    let infos = adapters.iter().map(wgpu::Adapter::get_info);
+    infos
+        .map(|info| Traits {
+            name: info.name,
+            kind: info.device_type,
+        })
+        .collect()
+}
+
 /// Discrete before integrated before virtual before software; the driver's order among equals.
-fn rank(adapter: &wgpu::Adapter) -> u8 {
-    match adapter.get_info().device_type {
+fn rank(kind: wgpu::DeviceType) -> u8 {
+    match kind {
         wgpu::DeviceType::DiscreteGpu => 0,
         wgpu::DeviceType::IntegratedGpu => 1,
         wgpu::DeviceType::VirtualGpu => 2,
@@ -123,34 +157,80 @@ fn rank(adapter: &wgpu::Adapter) -> u8 {
 
 /// Picks by `wanted` (an index, or a part of the name in any case), else the best by rule.
 pub(super) fn choose(
-    adapters: Vec<wgpu::Adapter>,
+    mut adapters: Vec<wgpu::Adapter>,
     wanted: Option<&str>,
 ) -> Result<wgpu::Adapter, GpuError> {
-    if adapters.is_empty() {
-        return Err(GpuError::NoAdapter);
-    }
+    let chosen = position(&traits_of(&adapters), wanted)?;
+    Ok(adapters.swap_remove(chosen))
+}
+
+/// The index of the adapter that [`choose`] picks.
+fn position(adapters: &[Traits], wanted: Option<&str>) -> Result<usize, GpuError> {
+    let best = (0..adapters.len())
+        .min_by_key(|&i| rank(adapters[i].kind))
+        .ok_or(GpuError::NoAdapter)?;
     let Some(wanted) = wanted.filter(|w| !w.is_empty()) else {
-        return adapters
-            .into_iter()
-            .min_by_key(rank)
-            .ok_or(GpuError::NoAdapter);
+        return Ok(best);
     };
-    let names: Vec<String> = adapters.iter().map(|a| a.get_info().name).collect();
-    let position = wanted.parse::<usize>().ok().or_else(|| {
+    let named = || {
         let wanted = wanted.to_lowercase();
-        names
+        adapters
             .iter()
-            .position(|n| n.to_lowercase().contains(&wanted))
-    });
-    position
-        .and_then(|p| adapters.into_iter().nth(p))
+            .position(|a| a.name.to_lowercase().contains(&wanted))
+    };
+    let found = wanted.parse::<usize>().ok().or_else(named);
+    found
+        .filter(|&i| i < adapters.len())
         .ok_or_else(|| GpuError::NoSuchAdapter {
             wanted: wanted.to_owned(),
-            found: names
+            found: adapters
                 .iter()
                 .enumerate()
-                .map(|(i, n)| format!("{i}: {n}"))
+                .map(|(i, a)| format!("{i}: {}", a.name))
                 .collect::<Vec<_>>()
                 .join(", "),
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use wgpu::DeviceType::{Cpu, DiscreteGpu, IntegratedGpu};
+
+    use super::*;
+
+    fn machine() -> Vec<Traits> {
+        let traits = |(name, kind): (&str, _)| Traits {
+            name: name.to_owned(),
+            kind,
+        };
+        [
+            ("llvmpipe", Cpu),
+            ("Iris Xe", IntegratedGpu),
+            ("RTX A", DiscreteGpu),
+            ("RTX B", DiscreteGpu),
+        ]
+        .map(traits)
+        .into()
+    }
+
+    #[test]
+    fn the_first_discrete_adapter_is_the_best_wherever_it_stands() {
+        assert_eq!(position(&machine(), None).unwrap(), 2);
+        assert_eq!(position(&machine(), Some("")).unwrap(), 2);
+        assert_eq!(position(&machine()[..2], None).unwrap(), 1);
+        assert!(matches!(position(&[], None), Err(GpuError::NoAdapter)));
+    }
+
+    #[test]
+    fn an_index_or_a_part_of_the_name_overrules_it() {
+        assert_eq!(position(&machine(), Some("0")).unwrap(), 0);
+        assert_eq!(position(&machine(), Some("rtx b")).unwrap(), 3);
+        for wanted in ["4", "radeon"] {
+            let error = position(&machine(), Some(wanted)).unwrap_err().to_string();
+            assert!(
+                error.contains(wanted) && error.contains("1: Iris Xe"),
+                "{error}"
+            );
+        }
+    }
 }

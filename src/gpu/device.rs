@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::adapter::{choose, class_of, enumerate, instance, subgroup_sizes, timestamp_features};
+use super::adapter::{
+    choose, class_of, enumerate, instance, subgroup_sizes, timestamp_features, wanted_or_variable,
+};
 use super::pipeline::{Pipeline, build_pipeline};
 use super::{Constants, DeviceProfile, GpuError, Kernel};
 
@@ -73,10 +75,7 @@ impl Gpu {
     /// # Errors
     /// [`GpuError::NoAdapter`], [`GpuError::NoSuchAdapter`] or [`GpuError::Open`].
     pub async fn open(options: &GpuOptions) -> Result<Arc<Self>, GpuError> {
-        let wanted = options
-            .adapter
-            .clone()
-            .or_else(|| std::env::var("VOXSEG_ADAPTER").ok());
+        let wanted = wanted_or_variable(options.adapter.as_deref());
         let adapter = choose(enumerate(&instance()).await, wanted.as_deref())?;
         Self::open_adapter(&adapter, options).await
     }

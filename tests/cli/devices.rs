@@ -1,5 +1,7 @@
 //! `voxseg devices`.
 
+use serde_json::Value;
+
 use crate::harness::{Run, voxseg};
 
 #[test]
@@ -14,6 +16,39 @@ fn lists_an_adapter_as_text_and_as_json() {
     let name = adapters[0]["name"].as_str().expect("a name");
     let text = Run::of(voxseg().arg("devices")).succeeded().stdout;
     assert!(text.contains(name), "{text}");
+}
+
+#[test]
+fn marks_the_adapter_that_a_verb_would_use() {
+    let list = |arguments: &[&str]| {
+        let run = Run::of(voxseg().arg("devices").args(arguments)).succeeded();
+        (run.stdout, run.stderr)
+    };
+    let chosen = |arguments: &[&str]| -> Vec<(u64, String)> {
+        let document: Value = serde_json::from_str(&list(arguments).0).expect("a document");
+        let adapters = document["adapters"].as_array().expect("a list").iter();
+        let chosen = adapters.filter(|a| a["chosen"] == true);
+        let key = |a: &Value| (a["index"].as_u64(), a["name"].as_str().map(str::to_owned));
+        let both = |(index, name): (Option<_>, Option<_>)| Some((index?, name?));
+        chosen.filter_map(|a| both(key(a))).collect()
+    };
+    let best = chosen(&["--json"]);
+    assert_eq!(best.len(), 1);
+    let used = Run::of(voxseg().args(["inspect", "--network", "nnunet3d", "--json"]));
+    let used = used.succeeded().json()["device"].to_string();
+    assert!(used.contains(&best[0].1), "{used} is not {best:?}");
+    let marked = list(&[]).0;
+    let starred: Vec<&str> = marked.lines().filter(|l| l.starts_with('*')).collect();
+    assert!(
+        starred.len() == 1 && starred[0].contains(&best[0].1),
+        "{marked}"
+    );
+
+    assert_eq!(chosen(&["--json", "--adapter", "0"])[0].0, 0);
+    assert_eq!(chosen(&["--json", "--adapter", "no such"]), []);
+    let (table, news) = list(&["--adapter", "no such"]);
+    assert!(table.contains(&best[0].1), "{table}");
+    assert!(news.contains("--adapter no such"), "{news}");
 }
 
 #[cfg(target_os = "linux")]

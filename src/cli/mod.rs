@@ -20,6 +20,8 @@ pub use error::CliError;
 pub use evaluate::{EvaluateArgs, evaluate};
 pub use output::Output;
 
+use crate::ops::check_variant;
+
 /// Train and run the U-Net family for 2D and 3D medical image segmentation on any GPU.
 ///
 /// Research software, not a medical device.
@@ -60,9 +62,11 @@ pub struct Common {
 }
 
 fn parse_variant(text: &str) -> Result<(String, String), String> {
-    text.split_once('=')
-        .map(|(f, v)| (f.to_owned(), v.to_owned()))
-        .ok_or_else(|| format!("expected FAMILY=VARIANT, found `{text}`"))
+    let (family, variant) = text
+        .split_once('=')
+        .ok_or_else(|| format!("expected FAMILY=VARIANT, found `{text}`"))?;
+    check_variant(family, variant).map_err(|e| e.to_string())?;
+    Ok((family.to_owned(), variant.to_owned()))
 }
 
 impl Common {

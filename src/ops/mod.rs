@@ -16,12 +16,14 @@ pub mod pool;
 pub mod reduce;
 pub mod resample;
 pub mod softmax;
+mod variants;
 
 pub use error::{OpError, expect_shape, take};
 pub use operator::{
     Backward, BufferRef, Build, Cost, Dispatch, Layout, Lowering, Operand, Operator, ValueId, grid,
     pack_width,
 };
+pub use variants::{UnknownVariant, VARIANTS, check_variant};
 
 use crate::gpu::{Constants, Kernel};
 

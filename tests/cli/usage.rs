@@ -33,6 +33,19 @@ fn unknown_flags_and_verbs_are_the_users_fault() {
     Run::of(voxseg().args(["devices", "--no-such-flag"])).refused(&["--no-such-flag"]);
     Run::of(voxseg().arg("segment")).refused(&["segment"]);
     Run::of(voxseg().args(["devices", "--variant", "conv"])).refused(&["FAMILY=VARIANT"]);
+    let known = [
+        "conv=lanes|depthwise|gemm|naive",
+        "matmul=tiled|naive",
+        "pool=generic",
+    ];
+    for unknown in ["convv=naive", "conv=foo", "conv=tiled", "matmul="] {
+        let run = Run::of(voxseg().args(["devices", "--variant", unknown]));
+        run.refused(&[&known[..], &[unknown]].concat());
+    }
+    for family in known {
+        let variant = family.split('|').next().expect("a name");
+        Run::of(voxseg().args(["devices", "--variant", variant])).succeeded();
+    }
     let bare = Run::of(&mut voxseg());
     assert_eq!(bare.code, Some(2));
     assert!(bare.stderr.contains("Usage:"), "{bare:#?}");

@@ -30,6 +30,17 @@ pub enum Variant {
     Naive,
 }
 
+/// The names of all variants, the most wanted first.
+pub const VARIANTS: [&str; Variant::ALL.len()] = {
+    let mut names = [""; Variant::ALL.len()];
+    let mut i = 0;
+    while i < names.len() {
+        names[i] = Variant::ALL[i].name();
+        i += 1;
+    }
+    names
+};
+
 impl Variant {
     /// All variants, the most wanted first.
     const ALL: [Self; 4] = [Self::Lanes, Self::Depthwise, Self::Gemm, Self::Naive];
@@ -110,7 +121,7 @@ pub fn choose(
                 op,
                 reason: format!(
                     "no variant of conv is called {name:?}; known: {}",
-                    Variant::ALL.map(Variant::name).join(", ")
+                    VARIANTS.join(", ")
                 ),
             })?;
         if fits(&forced) {

@@ -20,7 +20,7 @@ mod weight_grad_lanes;
 
 pub use attributes::ConvAttributes;
 pub use bias_grad::{BiasGrad, bias_grad};
-pub use choice::{Direction, Problem, Variant, choose};
+pub use choice::{Direction, Problem, VARIANTS, Variant, choose};
 pub use forward::{ConvForward, conv};
 pub use input_grad::{ConvInputGrad, conv_input_grad, conv_transpose};
 pub use weight_grad::{ConvWeightGrad, conv_weight_grad};

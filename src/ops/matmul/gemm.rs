@@ -44,6 +44,12 @@ pub(super) fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
     vec![(&TILED, biases()), (&NAIVE, biases())]
 }
 
+/// The names of the two variants: the first is for GPUs, the second for CPU adapters, where workgroup memory costs as
+/// much as storage.
+pub const VARIANTS: [&str; 2] = [WITH_TILES, ONE_BY_ONE];
+const WITH_TILES: &str = "tiled";
+const ONE_BY_ONE: &str = "naive";
+
 /// Edge of the tile of outputs of one workgroup.
 const TILE: usize = 16;
 
@@ -92,9 +98,6 @@ pub(super) struct Extents {
 }
 
 /// Appends y = a b, plus `bias` (one value a column) to each row. Terms are added in their order by both variants.
-///
-/// Family `"matmul"` has the variants `"tiled"` (for GPUs) and `"naive"` (for CPU adapters, where workgroup memory costs
-/// as much as storage).
 pub(super) fn product(
     to: &mut Lowering<'_>,
     (a, b, y): (Matrix<'_>, Matrix<'_>, Matrix<'_>),
@@ -102,7 +105,7 @@ pub(super) fn product(
     extents: Extents,
 ) {
     let tiled = match to.device.forced("matmul") {
-        Some(variant) => variant == "tiled",
+        Some(variant) => variant == WITH_TILES,
         None => to.device.class == AdapterClass::Gpu,
     };
     // A kernel's bindings are fixed, so without a bias b is bound in its place and not read.

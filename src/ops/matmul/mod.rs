@@ -3,6 +3,7 @@
 mod gemm;
 mod linear;
 
+pub use gemm::VARIANTS;
 pub use linear::{Linear, LinearBiasGrad, LinearInputGrad, LinearWeightGrad, linear};
 
 use crate::gpu::{Constants, Kernel};

@@ -106,8 +106,12 @@ impl PairsParams {
     }
 }
 
-/// Whether the kernels for windows of 2 run; forcing the variant `"generic"` of family `"pool"` keeps them away.
+/// The variants that can be forced: the kernels for any window, which keeps those for windows of 2 away.
+pub const VARIANTS: [&str; 1] = [ANY_WINDOW];
+const ANY_WINDOW: &str = "generic";
+
+/// Whether the kernels for windows of 2 run.
 /// `operands` begins with the one on the side of the input.
 fn use_pairs(device: &DeviceProfile, window: &Window, operands: &[&Operand]) -> bool {
-    device.forced("pool") != Some("generic") && window.fits_pairs(operands)
+    device.forced("pool") != Some(ANY_WINDOW) && window.fits_pairs(operands)
 }

@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use voxseg::gpu::DeviceProfile;
-use voxseg::graph::{Executor, Graph, Parameters, Program, ProgramOptions, remove_dead_nodes};
+use voxseg::graph::{
+    Executor, Graph, Parameters, Profile, Program, ProgramOptions, remove_dead_nodes,
+};
 use voxseg::losses::{LossConfig, Supervision};
 use voxseg::models::{PlainNet, UNetConfig, plain_unet};
 use voxseg::nn::Mode;
 use voxseg::ops::ValueId;
 use voxseg::optim::OptimizerConfig;
-use voxseg::report::profile::Profile;
 use voxseg::tensor::Shape;
 use voxseg::train::{TargetForm, training_step};
 

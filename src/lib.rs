@@ -15,7 +15,10 @@ pub mod optim;
 pub mod postprocess;
 pub mod reference;
 pub mod report;
+#[cfg(test)]
+mod rooms;
 pub mod run;
+pub mod table;
 pub mod tensor;
 pub mod train;
 pub mod volume;

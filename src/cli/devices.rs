@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{CliError, Common, Output};
 use crate::gpu::{AdapterSummary, list_adapters};
-use crate::report::table::{Align, Table};
+use crate::table::{Align, Table};
 
 /// Arguments of `voxseg devices`.
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use super::{CaseResult, Convention, Evaluation, Outcome, Scores};
-use crate::report::table::{Align, Table};
+use crate::table::{Align, Table};
 
 impl Evaluation {
     /// The whole evaluation as a JSON object.

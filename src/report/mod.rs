@@ -1,10 +1,7 @@
-//! What a person looks at: aligned tables for the terminal, pictures of cases, training curves, the time
-//! of each operator.
+//! What a person looks at: pictures of cases, training curves.
 
 pub mod curves;
 mod font;
 mod palette;
 mod panel;
 pub mod picture;
-pub mod profile;
-pub mod table;

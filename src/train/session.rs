@@ -8,9 +8,8 @@ use super::loader::{Draw, Fed, Loader};
 use super::log::{Log, LogLine};
 use super::network::{Feeds, TrainingStep};
 use super::validation::Validator;
-use crate::graph::{Executor, Parameters};
+use crate::graph::{Executor, Parameters, Profile};
 use crate::ops::ValueId;
-use crate::report::profile::Profile;
 use crate::run::RunFolder;
 use crate::run::checkpoint::{self, CheckpointInfo};
 

@@ -34,7 +34,14 @@ fn marks_the_adapter_that_a_verb_would_use() {
     };
     let best = chosen(&["--json"]);
     assert_eq!(best.len(), 1);
-    let used = Run::of(voxseg().args(["inspect", "--network", "nnunet3d", "--json"]));
+    let used = Run::of(voxseg().args([
+        "inspect",
+        "--network",
+        "nnunet3d",
+        "--patch",
+        "32,32,32",
+        "--json",
+    ]));
     let used = used.succeeded().json()["device"].to_string();
     assert!(used.contains(&best[0].1), "{used} is not {best:?}");
     let marked = list(&[]).0;

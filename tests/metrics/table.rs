@@ -1,4 +1,4 @@
-use voxseg::report::table::{Align, Table};
+use voxseg::table::{Align, Table};
 
 #[test]
 fn columns_align_whatever_the_cells_hold() {

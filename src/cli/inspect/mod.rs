@@ -14,7 +14,7 @@ use crate::gpu::{DeviceProfile, Gpu, GpuError};
 use crate::graph::{Graph, NodeSummary, Program, ProgramOptions, remove_dead_nodes};
 use crate::models::{ModelError, fitting_patch};
 use crate::nn::Mode;
-use crate::report::table::{Align, Table};
+use crate::table::{Align, Table};
 use crate::train::training_step;
 
 /// Tensors that are listed of those alive at the peak.

@@ -15,7 +15,7 @@ pub enum Align {
 /// spaces between columns. Widths count characters.
 ///
 /// ```
-/// use voxseg::report::table::{Align, Table};
+/// use voxseg::table::{Align, Table};
 ///
 /// let mut table = Table::new(&[("layer", Align::Left), ("ms", Align::Right)]);
 /// table.row(["conv3d", "12.5"]);

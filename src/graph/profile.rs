@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::table::{Align, Table};
-use crate::graph::{NodeTime, Program};
+use super::{NodeTime, Program};
 use crate::ops::Cost;
+use crate::table::{Align, Table};
 
 /// One operator over a run: all of its nodes and dispatches together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
@@ -44,7 +44,7 @@ struct Sum {
 }
 
 impl Profile {
-    /// Adds up the times of one or several runs of `program` ([`crate::graph::Executor::run_timed`]); figures are means
+    /// Adds up the times of one or several runs of `program` ([`super::Executor::run_timed`]); figures are means
     /// over the runs.
     pub fn new(program: &Program, runs: &[Vec<NodeTime>]) -> Self {
         let count = runs.len().max(1) as f64;

@@ -6,16 +6,15 @@ use clap::Args;
 
 use super::train::Watch;
 use super::{CliError, Common, Output};
-use crate::dataset::Dataset;
 use crate::dataset::synthetic::{SyntheticConfig, write_synthetic_dataset};
-use crate::fsio::write_atomic;
+use crate::dataset::{Dataset, is_picture};
 use crate::gpu::Gpu;
 use crate::infer::{InferenceOptions, Model, Weights};
-use crate::metrics::{CaseResult, Convention, Evaluation, Grid, Settings, evaluate_case};
-use crate::report::picture::{PictureCase, write_picture};
+use crate::metrics::{Convention, Grid, Settings};
+use crate::report::evaluated::{EvaluatedCases, PredictedCase, write_evaluation};
 use crate::run::{RunFolder, classes_of};
 use crate::train::{Fold, TrainConfig, TrainOptions, train};
-use crate::volume::{LabelMap, read_image, read_labels, write_labels};
+use crate::volume::{read_image, read_labels, write_labels};
 
 /// Arguments of `voxseg demo`.
 #[derive(Debug, Args)]
@@ -43,13 +42,8 @@ const STEPS: usize = 320;
 /// The size of the typical scan: what the planner would pad a scan to costs half as much again and shows no more.
 const PATCH: [usize; 3] = [32, 64, 64];
 
-/// A test case with its prediction.
-struct Tested {
-    name: String,
-    image: Vec<f32>,
-    truth: LabelMap,
-    found: LabelMap,
-}
+/// Test cases in the picture: all of them.
+const PICTURED: usize = usize::MAX;
 
 /// Runs the verb.
 ///
@@ -76,13 +70,17 @@ pub fn run(args: &DemoArgs, common: &Common, output: &Output) -> Result<(), CliE
     pollster::block_on(training)?;
     watch.finish();
     let model = Model::load(folder.root(), Weights::Final, gpu)?;
-    let tested = predict_tests(&model, &data.folder, &args.output, output)?;
-    let (evaluation, picture) = judge(&model, &tested, &args.output)?;
+    let cases = predict_tests(&model, &data.folder, &args.output, output)?;
+    let picture = args.output.join("demo.png");
+    cases.write_picture(&picture)?;
+    let evaluation = cases.evaluation()?;
+    let path = args.output.join("evaluation.json");
+    write_evaluation(&path, &evaluation).map_err(|e| CliError::written(&path, e))?;
     let dice = evaluation.mean(Convention::FailureCounts).dice;
     let text = format!(
         "{}\nmean foreground Dice {dice:.4} on {} cases that it did not train on, picture in {}",
         evaluation.to_text().trim_end(),
-        tested.len(),
+        evaluation.cases().len(),
         picture.display()
     );
     output.result(&text, &evaluation.to_json());
@@ -106,68 +104,28 @@ fn predict_tests(
     data: &Path,
     folder: &Path,
     output: &Output,
-) -> Result<Vec<Tested>, CliError> {
+) -> Result<EvaluatedCases, CliError> {
+    let labels = &model.plan().labels;
+    let settings = Settings::new(classes_of(labels))?.with_ignore(labels.ignore);
+    let mut cases = EvaluatedCases::new(settings, PICTURED);
     let dataset = Dataset::open(data)?;
     let bar = output.progress(dataset.test.len() as u64, "cases");
-    let mut tested = Vec::new();
     for case in &dataset.test {
         let options = InferenceOptions::default();
         let found = pollster::block_on(model.segment(case, &options, &mut || ()))?;
         let name = format!("{}{}", case.id, model.plan().file_ending);
         write_labels(folder.join("predictions").join(&name), &found)?;
-        tested.push(Tested {
+        let truth = read_labels(data.join("labelsTs").join(&name))?;
+        cases.add(PredictedCase {
             name: case.id.clone(),
             image: read_image(&case.images[0])?.into_parts().1,
-            truth: read_labels(data.join("labelsTs").join(&name))?,
-            found,
-        });
+            grid: Grid::new(truth.shape(), truth.geometry().spacing())?,
+            truth: truth.into_parts().1,
+            prediction: found.into_parts().1,
+            rows_upwards: !is_picture(&model.plan().file_ending),
+        })?;
         bar.inc(1);
     }
     bar.finish_and_clear();
-    Ok(tested)
-}
-
-fn judge(
-    model: &Model,
-    tested: &[Tested],
-    folder: &Path,
-) -> Result<(Evaluation, PathBuf), CliError> {
-    let classes = classes_of(&model.plan().labels);
-    let settings = Settings::new(classes.clone())?;
-    let grid = |t: &Tested| Grid::new(t.truth.shape(), t.truth.geometry().spacing());
-    let results = tested
-        .iter()
-        .map(|t| {
-            evaluate_case(
-                &t.name,
-                t.found.labels(),
-                t.truth.labels(),
-                &grid(t)?,
-                &settings,
-            )
-        })
-        .collect::<Result<Vec<CaseResult>, _>>()?;
-    let cases = tested
-        .iter()
-        .zip(&results)
-        .map(|(t, result)| {
-            Ok(PictureCase {
-                name: &t.name,
-                image: &t.image,
-                truth: t.truth.labels(),
-                prediction: Some(t.found.labels()),
-                grid: grid(t)?,
-                dice: Some(result.mean(Convention::FailureCounts).dice),
-                rows_upwards: true,
-            })
-        })
-        .collect::<Result<Vec<_>, CliError>>()?;
-    let picture = folder.join("demo.png");
-    write_picture(&picture, &cases, &classes)?;
-    let evaluation = Evaluation::new(settings, results)?;
-    let path = folder.join("evaluation.json");
-    let text = format!("{:#}\n", evaluation.to_json());
-    write_atomic(&path, |w| w.write_all(text.as_bytes()))
-        .map_err(|e| CliError::written(&path, e))?;
-    Ok((evaluation, picture))
+    Ok(cases)
 }

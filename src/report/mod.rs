@@ -1,6 +1,7 @@
-//! What a person looks at: pictures of cases, training curves.
+//! What a person looks at: cases with their figures and pictures, training curves.
 
 pub mod curves;
+pub mod evaluated;
 mod font;
 mod palette;
 mod panel;

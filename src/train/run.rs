@@ -14,7 +14,7 @@ use crate::dataset::{
     Case, Dataset, Drawing, Fingerprint, Plan, PreparedCase, draw_batch, fold_of, prepare_cases,
     splits_of, write_splits,
 };
-use crate::fsio::{remove_temporaries, write_atomic};
+use crate::fsio::remove_temporaries;
 use crate::gpu::{AdapterClass, DeviceProfile, Gpu};
 use crate::graph::Parameters;
 use crate::hash::Fnv;
@@ -22,6 +22,7 @@ use crate::infer::Predictor;
 use crate::metrics::Evaluation;
 use crate::models::{UNetConfig, fitting_patch};
 use crate::report::curves::write_curves;
+use crate::report::evaluated::write_evaluation;
 use crate::run::{RunFolder, mirror_axes, network_of};
 use crate::tensor::Shape;
 
@@ -328,8 +329,7 @@ async fn finish(
     let evaluation = validator
         .evaluate(&folder.predictions(), &folder.picture(), observe)
         .await?;
-    let text = format!("{:#}\n", evaluation.to_json());
-    write_atomic(&folder.validation(), |w| w.write_all(text.as_bytes()))
+    write_evaluation(&folder.validation(), &evaluation)
         .map_err(|e| TrainError::io(folder.validation(), e))?;
     Ok(TrainReport {
         log,

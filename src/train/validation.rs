@@ -4,14 +4,12 @@ use std::path::Path;
 
 use super::error::TrainError;
 use super::session::Event;
-use crate::dataset::{Bounds, Case, CropAndResample, Labels, PreparedCase, load_case};
+use crate::dataset::{Bounds, Case, CropAndResample, Labels, PreparedCase, is_picture, load_case};
 use crate::infer::{InferenceOptions, Predictor};
-use crate::metrics::{
-    CaseResult, Class, Convention, Counts, Evaluation, Grid, Settings, class_counts, evaluate_case,
-};
-use crate::report::picture::{PictureCase, write_picture};
+use crate::metrics::{Class, Counts, Evaluation, Grid, Settings, class_counts};
+use crate::report::evaluated::{EvaluatedCases, PredictedCase};
 use crate::run::classes_of;
-use crate::volume::{Geometry, LabelMap, ending_of, write_labels};
+use crate::volume::{LabelMap, ending_of, write_labels};
 
 /// Cases shown in the picture of a run.
 const PICTURED: usize = 4;
@@ -67,20 +65,13 @@ impl Validator {
         observe: &(dyn Fn(Event) + Sync),
     ) -> Result<Evaluation, TrainError> {
         let settings = Settings::new(self.classes.clone())?.with_ignore(self.labels.ignore);
-        let mut results = Vec::new();
-        let mut shown = Vec::new();
+        let mut cases = EvaluatedCases::new(settings, PICTURED);
         for (i, (case, prepared)) in self.cases.iter().enumerate() {
-            let seen = self.predict(case, prepared, folder).await?;
-            let grid = Grid::new(seen.geometry.shape(), seen.geometry.spacing())?;
-            let result = evaluate_case(&case.id, &seen.found, &seen.truth, &grid, &settings)?;
-            results.push(result.clone());
-            if shown.len() < PICTURED {
-                shown.push((seen, grid, result));
-            }
+            cases.add(self.predict(case, prepared, folder).await?)?;
             observe(Event::Validated(i + 1, self.cases.len()));
         }
-        draw(picture, &shown, &self.classes)?;
-        Ok(Evaluation::new(settings, results)?)
+        cases.write_picture(picture)?;
+        Ok(cases.evaluation()?)
     }
 
     async fn predict(
@@ -88,7 +79,7 @@ impl Validator {
         case: &Case,
         prepared: &PreparedCase,
         folder: &Path,
-    ) -> Result<Seen, TrainError> {
+    ) -> Result<PredictedCase, TrainError> {
         let loaded = load_case(case, prepared.channels(), &self.labels)?;
         let logits = self
             .logits(&prepared.read()?.image, prepared.shape())
@@ -101,13 +92,14 @@ impl Validator {
             .unwrap_or(".nii.gz");
         let map = LabelMap::new(loaded.geometry.clone(), found)?;
         write_labels(folder.join(format!("{}{ending}", case.id)), &map)?;
-        Ok(Seen {
-            id: case.id.clone(),
-            rows_upwards: ending.starts_with(".nii") || ending == ".hdr",
+        let geometry = loaded.geometry;
+        Ok(PredictedCase {
+            name: case.id.clone(),
             image: loaded.image,
             truth: loaded.label.unwrap_or_default(),
-            found: map.into_parts().1,
-            geometry: loaded.geometry,
+            prediction: map.into_parts().1,
+            grid: Grid::new(geometry.shape(), geometry.spacing())?,
+            rows_upwards: !is_picture(ending),
         })
     }
 
@@ -117,16 +109,6 @@ impl Validator {
             .predict(image, shape, &self.options, &mut || ())
             .await?)
     }
-}
-
-/// A predicted case in the geometry of its file.
-struct Seen {
-    id: String,
-    rows_upwards: bool,
-    image: Vec<f32>,
-    truth: Vec<u32>,
-    found: Vec<u32>,
-    geometry: Geometry,
 }
 
 /// The record of a volume that is neither cropped nor resampled.
@@ -141,24 +123,4 @@ fn same_grid(shape: [usize; 3]) -> CropAndResample {
         original_spacing: [1.0; 3],
         spacing: [1.0; 3],
     }
-}
-
-fn draw(
-    path: &Path,
-    shown: &[(Seen, Grid, CaseResult)],
-    classes: &[Class],
-) -> Result<(), TrainError> {
-    let cases: Vec<PictureCase<'_, u32>> = shown
-        .iter()
-        .map(|(seen, grid, result)| PictureCase {
-            name: &seen.id,
-            image: &seen.image[..grid.voxels()],
-            truth: &seen.truth,
-            prediction: Some(&seen.found),
-            grid: *grid,
-            dice: Some(result.mean(Convention::FailureCounts).dice),
-            rows_upwards: seen.rows_upwards,
-        })
-        .collect();
-    Ok(write_picture(path, &cases, classes)?)
 }

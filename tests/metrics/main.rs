@@ -4,6 +4,7 @@ mod components;
 mod conventions;
 mod curves;
 mod distance;
+mod evaluated;
 mod output;
 mod overlap;
 mod picture;

@@ -18,6 +18,7 @@ pub mod report;
 #[cfg(test)]
 mod rooms;
 pub mod run;
+pub mod style;
 pub mod table;
 pub mod tensor;
 pub mod train;

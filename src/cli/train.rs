@@ -11,12 +11,11 @@ use crate::gpu::Gpu;
 use crate::metrics::Convention;
 use crate::run::RunFolder;
 use crate::train::{
-    Event, Fold, LogLine, TrainConfig, TrainError, TrainOptions, TrainReport, train,
+    CONFIG_EXAMPLE, Event, Fold, LogLine, TrainConfig, TrainError, TrainOptions, TrainReport, train,
 };
 
-/// Arguments of `voxseg train`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
+/// Examples of the command line.
+const EXAMPLES: &str = "\
 Examples:
   voxseg train Dataset101_LeftAtrium -o runs/atrium
   voxseg train Dataset101_LeftAtrium -o runs/atrium --resume
@@ -24,14 +23,18 @@ Examples:
   voxseg train Dataset101_LeftAtrium -o runs/big --config big.toml
 
 A run folder holds config.toml (every key), plan.json, log.jsonl, the checkpoints, progress.svg, validation.png and
-validation.json.")]
+validation.json.";
+
+/// Arguments of `voxseg train`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\nKeys of --config (TOML):\n\n{CONFIG_EXAMPLE}"))]
 pub struct TrainArgs {
     /// Folder with dataset.json, imagesTr and labelsTr (nnU-Net's raw layout).
     pub dataset: PathBuf,
     /// Folder of the run; must be new unless --resume is given.
     #[arg(short, long, value_name = "RUN")]
     pub output: PathBuf,
-    /// TOML file with any of the keys that config.toml in a run folder shows; flags win over it.
+    /// TOML file with any of the keys that `--help` lists (not `-h`); flags win over it.
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Go on from the latest checkpoint of RUN under its own configuration.

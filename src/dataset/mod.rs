@@ -18,6 +18,7 @@ mod labels;
 mod load;
 mod locations;
 mod normalise;
+mod overrides;
 mod plan;
 mod prepared;
 mod preprocess;
@@ -39,9 +40,8 @@ pub use fingerprint::{FINGERPRINT_FILE, Fingerprint, IntensityProperties};
 pub use labels::{Labels, Target};
 pub use load::{LoadedCase, check_integrity, check_label_values, load_case, load_image};
 pub use normalise::Normalisation;
-pub use plan::{
-    Extent, Overrides, PLAN_FILE, Plan, PlannedShape, Request, plan_shape, target_spacing,
-};
+pub use overrides::{Overrides, StageLists};
+pub use plan::{Extent, PLAN_FILE, Plan, PlannedShape, Request, plan_shape, target_spacing};
 pub use prepared::{Patch, PreparedCase};
 pub use preprocess::{ChannelPlan, CropAndResample, Preprocessed, Preprocessing};
 pub use resample::{ANISOTROPY_THRESHOLD, Resampling, coarse_axis, resampled_shape};

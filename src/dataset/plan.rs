@@ -10,10 +10,12 @@ use super::error::DatasetError;
 use super::fingerprint::{Fingerprint, percentile};
 use super::labels::Labels;
 use super::normalise::Normalisation;
+use super::overrides::Overrides;
 use super::preprocess::{ChannelPlan, Preprocessing};
 use super::resample::{ANISOTROPY_THRESHOLD, resampled_shape};
 use super::splits::write_json;
 use super::topology::{Shaping, Topology};
+use crate::style::LayerStyle;
 
 /// Name of the file that holds the plan of a run.
 pub const PLAN_FILE: &str = "plan.json";
@@ -51,27 +53,11 @@ pub struct Plan {
     pub patch: [usize; 3],
     /// Patches a batch.
     pub batch: usize,
-    /// The network.
+    /// The stages of the network.
     pub topology: Topology,
-}
-
-/// What the user decides instead of the planner.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Overrides {
-    /// Spacing (D, H, W) in mm.
-    pub spacing: Option<[f64; 3]>,
-    /// Voxels (D, H, W) of a patch; rounded up to what the network's strides divide.
-    pub patch: Option<[usize; 3]>,
-    /// Patches a batch.
-    pub batch: Option<usize>,
-    /// Features of the finest stage.
-    pub base_features: Option<usize>,
-    /// Most features of a stage.
-    pub max_features: Option<usize>,
-    /// Most stages.
-    pub max_stages: Option<usize>,
-    /// Slices instead of volumes; where `None`, only if all cases are single slices.
-    pub planar: Option<bool>,
+    /// What follows each of its convolutions.
+    #[serde(default)]
+    pub layers: LayerStyle,
 }
 
 impl Plan {
@@ -86,7 +72,7 @@ impl Plan {
         budget: &Budget,
         overrides: &Overrides,
     ) -> Result<Self, DatasetError> {
-        check(description, fingerprint, overrides)?;
+        overrides.check(description, fingerprint)?;
         let shapes = &fingerprint.shapes_after_crop;
         let planar = overrides
             .planar
@@ -104,6 +90,7 @@ impl Plan {
                 max_features: overrides.max_features.unwrap_or(allowance.max_features),
                 max_stages: overrides.max_stages.unwrap_or(budget.max_stages),
                 residual: budget.residual,
+                stages: overrides.stages.clone(),
             },
             channels: description.channels(),
             classes: description.labels.classes(),
@@ -119,6 +106,7 @@ impl Plan {
                 found: format!("{:?} (D, H, W)", shape.patch),
             });
         }
+        overrides.stages.check_lengths(&shape.topology)?;
         Ok(Self {
             dataset: description.name.clone(),
             file_ending: description.file_ending.clone(),
@@ -132,6 +120,7 @@ impl Plan {
             patch: shape.patch,
             batch: overrides.batch.unwrap_or(shape.batch),
             topology: shape.topology,
+            layers: overrides.layers,
         })
     }
 
@@ -179,9 +168,7 @@ impl Plan {
             (self.batch == 0, "batch must be above 0"),
             (stages < FEWEST_STAGES, "the topology needs two stages"),
             (
-                topology.features.len() != stages
-                    || topology.kernels.len() != stages
-                    || topology.blocks.as_ref().is_some_and(|b| b.len() != stages),
+                !topology.is_consistent(),
                 "features, kernels, strides and blocks must have one entry per stage",
             ),
             (
@@ -289,7 +276,7 @@ impl Extent {
 }
 
 /// What a network is planned for.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Request {
     /// Spacing and form.
     pub shaping: Shaping,
@@ -405,59 +392,4 @@ fn plan_channels(description: &Description, fingerprint: &Fingerprint) -> Vec<Ch
             }
         })
         .collect()
-}
-
-fn check(
-    description: &Description,
-    fingerprint: &Fingerprint,
-    overrides: &Overrides,
-) -> Result<(), DatasetError> {
-    let refuse = |what, expected: &str, found: String| {
-        Err(DatasetError::Plan {
-            what,
-            expected: expected.into(),
-            found,
-        })
-    };
-    let (spacings, shapes) = (&fingerprint.spacings, &fingerprint.shapes_after_crop);
-    if spacings.is_empty() || spacings.len() != shapes.len() {
-        let found = format!("{} spacings and {} shapes", spacings.len(), shapes.len());
-        return refuse("fingerprint", "one spacing and one shape per case", found);
-    }
-    let channels = fingerprint
-        .foreground_intensity_properties_per_channel
-        .len();
-    if channels != description.channels() {
-        let expected = format!("of {} channels", description.channels());
-        return refuse("fingerprint", &expected, format!("of {channels}"));
-    }
-    let is_length = |s: &f64| s.is_finite() && *s > 0.0;
-    let given = overrides.spacing.iter();
-    if let Some(spacing) = given.chain(spacings).find(|s| !s.iter().all(is_length)) {
-        return refuse(
-            "spacing",
-            "three lengths in mm above 0",
-            format!("{spacing:?}"),
-        );
-    }
-    if let Some(shape) = shapes
-        .iter()
-        .chain(&overrides.patch)
-        .find(|s| s.contains(&0))
-    {
-        return refuse("patch and shapes", "above 0 voxels", format!("{shape:?}"));
-    }
-    let counts = [
-        ("batch", overrides.batch),
-        ("base features", overrides.base_features),
-        ("most features", overrides.max_features),
-        ("most stages", overrides.max_stages),
-    ];
-    if overrides.max_stages == Some(1) {
-        return refuse("most stages", "at least 2", "1".into());
-    }
-    if let Some((what, _)) = counts.into_iter().find(|(_, count)| *count == Some(0)) {
-        return refuse(what, "at least 1", "0".into());
-    }
-    Ok(())
 }

@@ -20,6 +20,7 @@ pub fn cicek_unet3d(in_channels: usize, out_channels: usize) -> UNetConfig {
         padding: Padding::Valid,
         conv_bias: true,
         up_bias: false,
+        dropout: 0.0,
         norm: Norm::Batch {
             eps: 1e-5,
             momentum: 0.1,

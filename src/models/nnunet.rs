@@ -62,8 +62,9 @@ impl PlainNet {
             padding: Padding::Same,
             conv_bias: true,
             up_bias: true,
-            norm: Norm::Instance { eps: 1e-5 },
-            nonlinearity: Nonlinearity::LeakyRelu { slope: 0.01 },
+            dropout: 0.0,
+            norm: Norm::default(),
+            nonlinearity: Nonlinearity::default(),
         }
     }
 }

@@ -31,6 +31,7 @@ pub fn unet2d(in_channels: usize, out_channels: usize, base: usize, stages: usiz
         padding: Padding::Same,
         conv_bias: true,
         up_bias: true,
+        dropout: 0.0,
         norm: Norm::None,
         nonlinearity: Nonlinearity::Relu,
         heads: vec![0],

@@ -5,12 +5,14 @@ use serde::{Deserialize, Serialize};
 use super::ModelError;
 use crate::graph::{Graph, GraphError};
 use crate::nn::{
-    ConvBlock, Mode, Nonlinearity, Norm, Padding, conv_layer, residual_block, transposed_conv_layer,
+    ChannelDropout, ConvBlock, LayerStyle, Mode, Nonlinearity, Norm, Padding, conv_layer,
+    residual_block, transposed_conv_layer,
 };
 use crate::ops::border::center_crop;
 use crate::ops::layout::concat;
 use crate::ops::pool::{Window, max_pool};
 use crate::ops::{Build, ValueId};
+use crate::tensor::Shape;
 
 /// How the encoder's stages are made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,6 +65,9 @@ pub struct UNetConfig {
     pub conv_bias: bool,
     /// Whether the transposed convolutions have a bias.
     pub up_bias: bool,
+    /// Share of the channels that are dropped after each convolution in training (of a residual block after the first).
+    #[serde(default)]
+    pub dropout: f32,
     /// Normalisation after each convolution.
     pub norm: Norm,
     /// Activation after each normalisation.
@@ -76,6 +81,15 @@ pub struct UNetConfig {
 pub struct Heads {
     /// (N, out_channels, D, H, W) each, at the resolution of its decoder stage.
     pub logits: Vec<ValueId>,
+    /// Input, a scalar: the seed of the step's dropout ([`crate::ops::dropout::seed_bits`]), where there is any.
+    pub dropout_seed: Option<ValueId>,
+}
+
+/// What differs between training and inference.
+#[derive(Clone, Copy)]
+struct Making {
+    mode: Mode,
+    dropout: Option<ChannelDropout>,
 }
 
 impl UNetConfig {
@@ -140,6 +154,17 @@ impl UNetConfig {
                 "`in_channels` and `out_channels` must be above 0".into(),
             ));
         }
+        let style = LayerStyle {
+            dropout: self.dropout,
+            norm: self.norm,
+            activation: self.nonlinearity,
+        };
+        if let Some(fault) = style.fault() {
+            return Err(ModelError::Config(format!(
+                "`{}` must be {}, found {}",
+                fault.key, fault.expected, fault.found
+            )));
+        }
         let sorted = self.heads.windows(2).all(|w| w[0] < w[1]);
         match (self.heads.first(), self.heads.last()) {
             (Some(0), Some(&last)) if sorted && last < stages - 1 => Ok(()),
@@ -160,17 +185,32 @@ impl UNetConfig {
     /// [`ModelError::Config`], or a shape error where the patch does not fit the strides.
     pub fn build(&self, graph: &mut Graph, x: ValueId, mode: Mode) -> Result<Heads, ModelError> {
         self.validate()?;
-        let skips = graph.scope("encoder", |g| self.build_encoder(g, x, mode))?;
-        let logits = graph.scope("decoder", |g| self.build_decoder(g, &skips, mode))?;
-        Ok(Heads { logits })
+        let dropout_seed = match mode {
+            Mode::Training if self.dropout > 0.0 => {
+                Some(graph.input("dropout seed", Shape::scalar())?)
+            }
+            _ => None,
+        };
+        let p = self.dropout;
+        let how = Making {
+            mode,
+            dropout: dropout_seed.map(|seed| ChannelDropout { p, seed }),
+        };
+        let skips = graph.scope("encoder", |g| self.build_encoder(g, x, how))?;
+        let logits = graph.scope("decoder", |g| self.build_decoder(g, &skips, how))?;
+        Ok(Heads {
+            logits,
+            dropout_seed,
+        })
     }
 
-    fn block(&self, kernel: [usize; 3], stride: [usize; 3]) -> ConvBlock {
+    fn block(&self, kernel: [usize; 3], stride: [usize; 3], how: Making) -> ConvBlock {
         ConvBlock {
             kernel,
             stride,
             padding: self.padding,
             bias: self.conv_bias,
+            dropout: how.dropout,
             norm: self.norm,
             nonlinearity: Some(self.nonlinearity),
         }
@@ -180,17 +220,17 @@ impl UNetConfig {
         &self,
         graph: &mut Graph,
         mut x: ValueId,
-        mode: Mode,
+        how: Making,
     ) -> Result<Vec<ValueId>, GraphError> {
         if let Encoder::Residual { .. } = self.encoder {
-            let stem = self.block(self.kernels[0], [1; 3]);
+            let stem = self.block(self.kernels[0], [1; 3], how);
             let channels = self.stage_channels(0);
-            x = graph.scope("stem.convs.0", |g| stem.build(g, x, channels, mode))?;
+            x = graph.scope("stem.convs.0", |g| stem.build(g, x, channels, how.mode))?;
         }
         (0..self.stages())
             .map(|stage| {
                 x = graph.scope(format!("stages.{stage}"), |g| {
-                    self.build_encoder_stage(g, x, stage, mode)
+                    self.build_encoder_stage(g, x, stage, how)
                 })?;
                 Ok(x)
             })
@@ -202,7 +242,7 @@ impl UNetConfig {
         graph: &mut Graph,
         mut x: ValueId,
         stage: usize,
-        mode: Mode,
+        how: Making,
     ) -> Result<ValueId, GraphError> {
         let mut stride = self.strides[stage];
         // PyTorch's module is a sequence: the pooling, if any, then the convolutions.
@@ -213,17 +253,17 @@ impl UNetConfig {
             position = 1;
         }
         if let Encoder::Residual { blocks } = &self.encoder {
-            let block = self.block(self.kernels[stage], [1; 3]);
+            let block = self.block(self.kernels[stage], [1; 3], how);
             for i in 0..blocks[stage] {
                 let stride = if i == 0 { stride } else { [1; 3] };
                 x = graph.scope(format!("blocks.{i}"), |g| {
-                    residual_block(g, x, self.stage_channels(stage), block, stride, mode)
+                    residual_block(g, x, self.stage_channels(stage), block, stride, how.mode)
                 })?;
             }
             return Ok(x);
         }
         graph.scope(position, |g| {
-            self.build_convs(g, x, &self.encoder_features[stage], (stage, stride), mode)
+            self.build_convs(g, x, &self.encoder_features[stage], (stage, stride), how)
         })
     }
 
@@ -234,11 +274,14 @@ impl UNetConfig {
         mut x: ValueId,
         features: &[usize],
         (stage, stride): (usize, [usize; 3]),
-        mode: Mode,
+        how: Making,
     ) -> Result<ValueId, GraphError> {
         for (i, &channels) in features.iter().enumerate() {
-            let block = self.block(self.kernels[stage], if i == 0 { stride } else { [1; 3] });
-            x = graph.scope(format!("convs.{i}"), |g| block.build(g, x, channels, mode))?;
+            let stride = if i == 0 { stride } else { [1; 3] };
+            let block = self.block(self.kernels[stage], stride, how);
+            x = graph.scope(format!("convs.{i}"), |g| {
+                block.build(g, x, channels, how.mode)
+            })?;
         }
         Ok(x)
     }
@@ -248,7 +291,7 @@ impl UNetConfig {
         &self,
         graph: &mut Graph,
         skips: &[ValueId],
-        mode: Mode,
+        how: Making,
     ) -> Result<Vec<ValueId>, GraphError> {
         let stages = self.stages();
         let mut x = skips[stages - 1];
@@ -266,7 +309,7 @@ impl UNetConfig {
             })?;
             x = graph.scope(format!("stages.{position}"), |g| {
                 let features = &self.decoder_features[stage];
-                self.build_convs(g, joined, features, (stage, [1; 3]), mode)
+                self.build_convs(g, joined, features, (stage, [1; 3]), how)
             })?;
             if self.heads.contains(&stage) {
                 logits.push(graph.scope(format!("seg_layers.{position}"), |g| {
@@ -284,7 +327,7 @@ impl UNetConfig {
     /// As [`UNetConfig::build`].
     pub fn output_extent(&self, patch: [usize; 3]) -> Result<[usize; 3], ModelError> {
         let mut graph = Graph::new();
-        let shape = crate::tensor::Shape::new(1, self.in_channels, 1, 1, 1).with_spatial(patch);
+        let shape = Shape::new(1, self.in_channels, 1, 1, 1).with_spatial(patch);
         let x = graph.input("image", shape)?;
         let heads = self.build(&mut graph, x, Mode::Inference)?;
         Ok(graph.shape(heads.logits[0]).spatial())

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Mode, Nonlinearity, Norm, conv_layer, nonlinearity, norm_layer};
 use crate::graph::{Graph, GraphError};
 use crate::ops::ValueId;
+use crate::ops::dropout::{Dropout, DropoutUnit, dropout};
 
 /// Zero padding of convolutions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +15,15 @@ pub enum Padding {
     Same,
     /// None: each convolution takes kernel - 1 voxels off.
     Valid,
+}
+
+/// Dropout of whole channels (Tompson et al. 2015).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ChannelDropout {
+    /// Share of the channels that are dropped, at least 0 and below 1.
+    pub p: f32,
+    /// The seed of the step, a scalar: [`crate::ops::dropout::seed_bits`].
+    pub seed: ValueId,
 }
 
 /// A convolution with what follows it.
@@ -27,6 +37,8 @@ pub struct ConvBlock {
     pub padding: Padding,
     /// Whether the convolution has a bias.
     pub bias: bool,
+    /// Dropout between convolution and normalisation; `None` at inference.
+    pub dropout: Option<ChannelDropout>,
     /// Normalisation after the convolution.
     pub norm: Norm,
     /// Activation after the normalisation.
@@ -46,7 +58,7 @@ impl ConvBlock {
         channels: usize,
         mode: Mode,
     ) -> Result<ValueId, GraphError> {
-        let y = graph.scope("conv", |g| {
+        let mut y = graph.scope("conv", |g| {
             conv_layer(
                 g,
                 x,
@@ -57,6 +69,15 @@ impl ConvBlock {
                 self.bias,
             )
         })?;
+        if let Some(ChannelDropout { p, seed }) = self.dropout {
+            let drop = Dropout {
+                p,
+                unit: DropoutUnit::Channel,
+                // Each layer its own mask: no two have the same number of nodes before them.
+                salt: graph.nodes().len() as u32,
+            };
+            y = dropout(graph, y, seed, drop).map_err(|e| graph.blame(e))?;
+        }
         match self.norm {
             Norm::None => nonlinearity(graph, y, self.nonlinearity),
             norm => norm_layer(graph, y, norm, self.nonlinearity, mode),

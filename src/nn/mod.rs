@@ -4,11 +4,11 @@ mod block;
 mod layer;
 mod residual;
 
-pub use block::{ConvBlock, Padding};
+pub use block::{ChannelDropout, ConvBlock, Padding};
 pub use layer::{conv_layer, nonlinearity, norm_layer, transposed_conv_layer};
 pub use residual::residual_block;
 
-use serde::{Deserialize, Serialize};
+pub use crate::style::{LayerStyle, Nonlinearity, Norm};
 
 use crate::ops::activation::Activation;
 
@@ -19,45 +19,6 @@ pub enum Mode {
     Training,
     /// Running statistics; dropout does nothing.
     Inference,
-}
-
-/// A normalisation layer.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
-pub enum Norm {
-    /// None.
-    None,
-    /// Per sample and channel (Ulyanov 2016).
-    Instance {
-        /// Added to the variance.
-        eps: f32,
-    },
-    /// Per channel over the batch, with running statistics for inference (Ioffe and Szegedy 2015).
-    Batch {
-        /// Added to the variance.
-        eps: f32,
-        /// Share of the batch in the running statistics.
-        momentum: f32,
-    },
-}
-
-/// An activation function.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
-pub enum Nonlinearity {
-    /// max(x, 0)
-    Relu,
-    /// x for x > 0, else slope * x.
-    LeakyRelu {
-        /// The negative slope.
-        slope: f32,
-    },
-    /// Leaky ReLU with a trained slope for each channel, first 0.25 (He 2015).
-    Prelu,
-    /// min(max(x, 0), 6)
-    Relu6,
-    /// x * ReLU6(x + 3) / 6 (Howard 2019)
-    HSwish,
 }
 
 impl Nonlinearity {

@@ -8,7 +8,7 @@ use crate::ops::pool::{Window, avg_pool};
 
 /// Appends a BasicBlockD (He 2016, with the pooled skip of He 2019, "Bag of tricks"): conv-norm-act, conv-norm, plus the
 /// skip, then the activation. Where the resolution changes the skip is average pooled; where the channels change it has
-/// a 1x1x1 convolution without bias, and a norm.
+/// a 1x1x1 convolution without bias, and a norm. Dropout, where there is any, follows the first convolution alone.
 ///
 /// # Errors
 /// A shape error of a convolution.
@@ -23,6 +23,7 @@ pub fn residual_block(
     let first = ConvBlock { stride, ..block };
     let second = ConvBlock {
         stride: [1; 3],
+        dropout: None,
         nonlinearity: None,
         ..block
     };
@@ -55,6 +56,7 @@ fn skip_path(
         stride: [1; 3],
         padding: Padding::Same,
         bias: false,
+        dropout: None,
         norm: block.norm,
         nonlinearity: None,
     };

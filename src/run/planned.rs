@@ -4,18 +4,35 @@ use crate::dataset::{Labels, Plan};
 use crate::metrics::Class;
 use crate::models::{PlainNet, UNetConfig, plain_unet, residual_encoder_unet};
 
-/// The network that a plan describes, with a head at every decoder stage.
+/// The network that a plan describes.
 pub fn network_of(plan: &Plan) -> UNetConfig {
+    let (topology, layers) = (&plan.topology, &plan.layers);
     let net = PlainNet {
         in_channels: plan.channels(),
         out_channels: plan.classes(),
-        features: plan.topology.features.clone(),
-        kernels: plan.topology.kernels.clone(),
-        strides: plan.topology.strides.clone(),
+        features: topology.features.clone(),
+        kernels: topology.kernels.clone(),
+        strides: topology.strides.clone(),
     };
-    match &plan.topology.blocks {
+    let mut network = match &topology.blocks {
         None => plain_unet(net),
         Some(blocks) => residual_encoder_unet(net, blocks.clone()),
+    };
+    if topology.blocks.is_none() {
+        repeat(&mut network.encoder_features, &topology.encoder_blocks());
+    }
+    repeat(&mut network.decoder_features, &topology.decoder_blocks());
+    network.heads = topology.heads();
+    network.dropout = layers.dropout;
+    network.norm = layers.norm;
+    network.nonlinearity = layers.activation;
+    network
+}
+
+/// Gives each stage as many convolutions as `counts` says.
+fn repeat(features: &mut [Vec<usize>], counts: &[usize]) {
+    for (stage, &count) in features.iter_mut().zip(counts) {
+        stage.resize(count, stage.last().copied().unwrap_or(0));
     }
 }
 

@@ -2,10 +2,11 @@
 
 use super::TrainConfig;
 use super::config::ConfigError;
-use crate::dataset::{Budget, DatasetError, Description, Fingerprint, Overrides, Plan};
+use crate::dataset::{Budget, DatasetError, Description, Fingerprint, Overrides, Plan, StageLists};
 use crate::fsio::write_atomic;
 use crate::gpu::AdapterClass;
 use crate::optim::{OptimizerConfig, Schedule};
+use crate::style::LayerStyle;
 
 /// Memory that nnU-Net's networks are planned for on a GPU, in gigabytes: its own default.
 const GPU_GIGABYTES: f64 = 8.0;
@@ -65,19 +66,36 @@ impl TrainConfig {
                 ..Budget::cpu_like()
             },
         };
-        let overrides = Overrides {
+        Plan::new(description, fingerprint, &budget, &self.overrides())
+    }
+
+    /// What the planner is told.
+    pub(super) fn overrides(&self) -> Overrides {
+        let network = &self.network;
+        Overrides {
             spacing: self.batch.spacing,
             patch: self.batch.patch,
             batch: self.batch.size,
-            base_features: self.network.base_features,
-            max_features: self.network.max_features,
-            max_stages: self.network.max_stages,
-            planar: None,
-        };
-        Plan::new(description, fingerprint, &budget, &overrides)
+            base_features: network.base_features,
+            max_features: network.max_features,
+            max_stages: network.max_stages,
+            planar: network.planar,
+            stages: StageLists {
+                kernels: network.kernels.clone(),
+                strides: network.strides.clone(),
+                encoder_blocks: network.encoder_blocks.clone(),
+                decoder_blocks: network.decoder_blocks.clone(),
+                heads: network.heads.clone(),
+            },
+            layers: LayerStyle {
+                dropout: network.dropout,
+                norm: network.norm,
+                activation: network.activation,
+            },
+        }
     }
 
-    /// The configuration with what was planned filled in.
+    /// The configuration with every choice filled in; on the same data it plans the same again.
     pub(super) fn with_choices(&self, plan: &Plan, class: AdapterClass) -> Self {
         let steps = self.schedule.steps.unwrap_or(match class {
             AdapterClass::Gpu => GPU_STEPS,
@@ -94,6 +112,17 @@ impl TrainConfig {
         config.batch.size = Some(plan.batch);
         config.batch.patch = Some(plan.patch);
         config.batch.spacing = Some(plan.preprocessing.spacing);
+        let (topology, network) = (&plan.topology, &mut config.network);
+        network.base_features = topology.features.first().copied();
+        network.max_features = topology.features.iter().max().copied();
+        network.max_stages = Some(topology.stages());
+        network.residual = topology.blocks.is_some();
+        network.planar = Some(plan.preprocessing.planar);
+        network.kernels = Some(topology.kernels.clone());
+        network.strides = Some(topology.strides.clone());
+        network.encoder_blocks = Some(topology.encoder_blocks());
+        network.decoder_blocks = Some(topology.decoder_blocks());
+        network.heads = Some(topology.heads());
         config
     }
 

@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::fsio::is_users_fault;
 use crate::losses::{LossConfig, Supervision};
 use crate::optim::{OptimizerConfig, Schedule};
+use crate::style::{Nonlinearity, Norm, name_or_table};
+
+/// A TOML file with every key and its default, explained; `voxseg train --help` prints it.
+pub const CONFIG_EXAMPLE: &str = include_str!("example.toml");
 
 /// The configuration of a training run. Every key has a default; an unknown key is an error.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -159,8 +163,29 @@ pub struct NetworkConfig {
     pub max_features: Option<usize>,
     /// Most stages.
     pub max_stages: Option<usize>,
-    /// Residual blocks a stage instead of plain convolutions.
+    /// Residual blocks in the encoder instead of plain convolutions.
     pub residual: bool,
+    /// Slices instead of volumes: kernels and strides of 1 along D. Where `None`, only if all cases are single slices.
+    pub planar: Option<bool>,
+    /// Kernel (D, H, W) of the convolutions of each stage, finest first, odd numbers.
+    pub kernels: Option<Vec<[usize; 3]>>,
+    /// Stride (D, H, W) into each stage; the first is 1.
+    pub strides: Option<Vec<[usize; 3]>>,
+    /// Convolutions of each encoder stage; with `residual` its residual blocks.
+    pub encoder_blocks: Option<Vec<usize>>,
+    /// Convolutions of each decoder stage, one entry fewer.
+    pub decoder_blocks: Option<Vec<usize>>,
+    /// Decoder stages with a segmentation head, ascending from 0, the finest; `[0]` for no deep supervision, all
+    /// where `None`.
+    pub heads: Option<Vec<usize>>,
+    /// Share of the channels that are dropped after each convolution in training.
+    pub dropout: f32,
+    /// Normalisation after each convolution.
+    #[serde(deserialize_with = "name_or_table")]
+    pub norm: Norm,
+    /// Activation after each normalisation.
+    #[serde(deserialize_with = "name_or_table")]
+    pub activation: Nonlinearity,
 }
 
 /// Why a configuration file is refused.
@@ -187,7 +212,7 @@ pub enum ConfigError {
     #[error("configuration: `{key}` must be {expected}, found {found}")]
     Value {
         /// The key.
-        key: &'static str,
+        key: String,
         /// What it must be.
         expected: &'static str,
         /// What it is.
@@ -226,9 +251,9 @@ impl TrainConfig {
     /// # Errors
     /// [`ConfigError::Value`].
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let value = |key, expected, found: String| {
+        let value = |key: &str, expected, found: String| {
             Err(ConfigError::Value {
-                key,
+                key: key.to_owned(),
                 expected,
                 found,
             })
@@ -268,6 +293,13 @@ impl TrainConfig {
         {
             return value("fold", "0 to 4, or \"all\"", n.to_string());
         }
-        Ok(())
+        match self.overrides().network_fault() {
+            Some(fault) => value(
+                &format!("network.{}", fault.key),
+                fault.expected,
+                fault.found,
+            ),
+            None => Ok(()),
+        }
     }
 }

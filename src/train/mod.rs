@@ -10,7 +10,9 @@ mod run;
 mod session;
 mod validation;
 
-pub use config::{BatchConfig, ConfigError, Fold, Length, NetworkConfig, TrainConfig};
+pub use config::{
+    BatchConfig, CONFIG_EXAMPLE, ConfigError, Fold, Length, NetworkConfig, TrainConfig,
+};
 pub use error::TrainError;
 pub use log::LogLine;
 pub use network::{Feeds, SupervisedGraph, TargetForm, TrainingStep, training_step};

@@ -30,6 +30,8 @@ pub struct Feeds {
     pub head_weights: ValueId,
     /// Scalar: dL/dL, 1 but for loss scaling.
     pub loss_scale: ValueId,
+    /// Scalar: the seed of the step's dropout ([`crate::ops::dropout::seed_bits`]), where there is any.
+    pub dropout_seed: Option<ValueId>,
 }
 
 /// What the target of a network looks like.
@@ -93,7 +95,7 @@ impl SupervisedGraph {
         loss: &LossConfig,
     ) -> Result<Self, ModelError> {
         let mut graph = Graph::new();
-        let feeds = Feeds {
+        let mut feeds = Feeds {
             image: graph.input("image", patch)?,
             target: graph.input(
                 "target",
@@ -109,10 +111,11 @@ impl SupervisedGraph {
             },
             head_weights: graph.input("head weights", Shape::vector(network.heads.len()))?,
             loss_scale: graph.input("loss scale", Shape::scalar())?,
+            dropout_seed: None,
         };
-        let logits = network
-            .build(&mut graph, feeds.image, Mode::Training)?
-            .logits;
+        let heads = network.build(&mut graph, feeds.image, Mode::Training)?;
+        feeds.dropout_seed = heads.dropout_seed;
+        let logits = heads.logits;
         let truth = Truth {
             activation: form.activation,
             ignore_label: form.ignore_label.filter(|_| !form.has_voxel_weights()),

@@ -9,7 +9,9 @@ use super::log::{Log, LogLine};
 use super::network::{Feeds, TrainingStep};
 use super::validation::Validator;
 use crate::graph::{Executor, Parameters, Profile};
+use crate::hash::Fnv;
 use crate::ops::ValueId;
+use crate::ops::dropout::seed_bits;
 use crate::run::RunFolder;
 use crate::run::checkpoint::{self, CheckpointInfo};
 
@@ -193,6 +195,8 @@ impl Session<'_> {
         if let (Some(id), Some(list)) = (ids.feeds.class_weights, &self.config.loss.class_weights) {
             feed.push((id, list));
         }
+        let seed = [dropout_seed(self.config.seed, t)];
+        feed.extend(ids.feeds.dropout_seed.map(|id| (id, &seed[..])));
         let Some(observe) = profile else {
             return Ok(executor.run(&feed).await?);
         };
@@ -289,6 +293,12 @@ impl Session<'_> {
         checkpoint::save(path, self.parameters, &info).await?;
         Ok(())
     }
+}
+
+/// The dropout of a step follows from seed and step alone, so that a resumed run draws it again.
+fn dropout_seed(seed: u64, step: u64) -> f32 {
+    let bytes = [seed.to_le_bytes(), step.to_le_bytes()].concat();
+    seed_bits(Fnv::of(&bytes) as u32)
 }
 
 fn next(loader: &mut Loader, step: usize) -> Result<Fed, TrainError> {

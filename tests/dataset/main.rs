@@ -11,5 +11,6 @@ mod resample;
 mod restore;
 mod sampling;
 mod splits;
+mod stages;
 mod support;
 mod synthetic;

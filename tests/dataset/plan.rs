@@ -1,11 +1,11 @@
 //! The planner against nnU-Net's plans of public data sets.
 
+use crate::support::assert_blames;
 use voxseg::dataset::{
     Budget, Description, Extent, Fingerprint, IntensityProperties, Normalisation, Overrides,
-    PLAN_FILE, Plan, PlannedShape, Request, Shaping, Topology, plan_shape, target_spacing,
+    PLAN_FILE, Plan, PlannedShape, Request, Shaping, StageLists, Topology, plan_shape,
+    target_spacing,
 };
-
-use crate::support::assert_blames;
 
 /// Median shape and spacing (mm, lowest resolution first, as nnU-Net orders axes), cases and classes.
 struct Public {
@@ -82,6 +82,7 @@ fn plan(of: &Public, planar: bool, budget: &Budget) -> PlannedShape {
             max_features: budget.allowance(planar).max_features,
             max_stages: budget.max_stages,
             residual: budget.residual,
+            stages: StageLists::default(),
         },
         channels: of.channels,
         classes: of.classes,
@@ -183,6 +184,7 @@ fn cube(residual: bool) -> Topology {
         max_features: 320,
         max_stages: usize::MAX,
         residual,
+        stages: StageLists::default(),
     };
     let (topology, patch) = shaping.topology([128.0; 3]);
     assert_eq!(patch, [128; 3]);
@@ -208,6 +210,9 @@ fn operations_are_counted_by_hand() {
         kernels: vec![[1, 3, 3], [3, 3, 3]],
         strides: vec![[1; 3], [1, 2, 2]],
         blocks: None,
+        convs: None,
+        decoder_convs: None,
+        heads: None,
     };
     let fine = 9 * (4 + 16) + 9 * (32 + 16) + 8 * 4 + 4 * 2;
     let coarse = 27 * (32 + 64);
@@ -235,7 +240,7 @@ fn the_coarse_axis_may_be_any() {
     assert_eq!(found.topology.strides[1], [2, 1, 2]);
 }
 
-fn fingerprint(spacings: &[[f64; 3]], shapes: &[[usize; 3]]) -> Fingerprint {
+pub fn fingerprint(spacings: &[[f64; 3]], shapes: &[[usize; 3]]) -> Fingerprint {
     Fingerprint {
         spacings: spacings.to_vec(),
         shapes_after_crop: shapes.to_vec(),
@@ -257,7 +262,7 @@ fn the_target_spacing_is_the_median_unless_an_axis_is_coarse_and_thin() {
     assert_eq!(target_spacing(&print), [0.6 + 1e-5, 0.6, 0.5]);
 }
 
-fn description(channel: &str) -> Description {
+pub fn description(channel: &str) -> Description {
     let text = crate::support::PLAIN.replace("MRI", channel);
     Description::parse(&text, std::path::Path::new("dataset.json")).unwrap()
 }
@@ -302,7 +307,7 @@ fn the_user_has_the_last_word() {
         base_features: Some(6),
         max_features: Some(10),
         max_stages: Some(3),
-        planar: None,
+        ..Overrides::default()
     };
     let budget = Budget::nnunet(8.0);
     let plan = Plan::new(&description("T1"), &print, &budget, &overrides).unwrap();
@@ -332,40 +337,40 @@ fn a_plan_is_written_and_read_again_and_unknown_keys_are_refused() {
 #[test]
 fn numbers_that_make_no_sense_are_refused() {
     let print = fingerprint(&[[1.0; 3]], &[[64; 3]]);
-    let none = Overrides::default();
+    let none = Overrides::default;
     for (overrides, word) in [
         (
             Overrides {
                 spacing: Some([1.0, 0.0, 1.0]),
-                ..none
+                ..none()
             },
             "spacing",
         ),
         (
             Overrides {
                 spacing: Some([1.0, f64::NAN, 1.0]),
-                ..none
+                ..none()
             },
             "spacing",
         ),
         (
             Overrides {
                 patch: Some([0, 8, 8]),
-                ..none
+                ..none()
             },
             "patch",
         ),
         (
             Overrides {
                 batch: Some(0),
-                ..none
+                ..none()
             },
             "batch",
         ),
         (
             Overrides {
                 max_stages: Some(0),
-                ..none
+                ..none()
             },
             "stages",
         ),
@@ -376,7 +381,7 @@ fn numbers_that_make_no_sense_are_refused() {
     }
     let empty = fingerprint(&[], &[]);
     let budget = Budget::cpu_like();
-    assert!(Plan::new(&description("T1"), &empty, &budget, &none).is_err());
+    assert!(Plan::new(&description("T1"), &empty, &budget, &none()).is_err());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Whole runs: what is learnt, repeated, resumed and refused.
 
+mod configuration;
 mod determinism;
 mod kinds_of_data;
 mod learning;

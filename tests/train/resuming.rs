@@ -56,7 +56,9 @@ fn a_run_killed_at_random_moments_ends_as_if_it_never_had_been() {
     const STEPS: usize = 24;
     let folder = folder_with(&Phantom::balls(5));
     let root = folder.path();
-    std::fs::write(root.join("config.toml"), quick(STEPS)).unwrap();
+    // With dropout, so that its masks must be drawn again as well.
+    let config = format!("{}dropout = 0.1\n", quick(STEPS));
+    std::fs::write(root.join("config.toml"), config).unwrap();
     assert!(start(root, "whole").wait().unwrap().success());
 
     let mut rng = ChaCha8Rng::seed_from_u64(7);

@@ -1,0 +1,232 @@
+//! What the layers of a network are, as plain data: configurations and plans hold it, `nn/` builds it.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::{MapAccessDeserializer, MapDeserializer};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// A normalisation layer.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
+pub enum Norm {
+    /// None.
+    None,
+    /// Per sample and channel (Ulyanov 2016).
+    Instance {
+        /// Added to the variance.
+        #[serde(default = "usual_eps")]
+        eps: f32,
+    },
+    /// Per channel over the batch, with running statistics for inference (Ioffe and Szegedy 2015).
+    Batch {
+        /// Added to the variance.
+        #[serde(default = "usual_eps")]
+        eps: f32,
+        /// Share of the batch in the running statistics.
+        #[serde(default = "usual_momentum")]
+        momentum: f32,
+    },
+}
+
+/// An activation function.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
+pub enum Nonlinearity {
+    /// max(x, 0)
+    Relu,
+    /// x for x > 0, else slope * x.
+    LeakyRelu {
+        /// The negative slope.
+        #[serde(default = "usual_slope")]
+        slope: f32,
+    },
+    /// Leaky ReLU with a trained slope for each channel, first 0.25 (He 2015).
+    Prelu,
+    /// min(max(x, 0), 6)
+    Relu6,
+    /// x * ReLU6(x + 3) / 6 (Howard 2019)
+    HSwish,
+}
+
+/// PyTorch's and nnU-Net's.
+fn usual_eps() -> f32 {
+    1e-5
+}
+
+/// PyTorch's.
+fn usual_momentum() -> f32 {
+    0.1
+}
+
+/// nnU-Net's.
+fn usual_slope() -> f32 {
+    0.01
+}
+
+impl Default for Norm {
+    /// nnU-Net's: instance norm.
+    fn default() -> Self {
+        Self::Instance { eps: usual_eps() }
+    }
+}
+
+impl Default for Nonlinearity {
+    /// nnU-Net's: leaky ReLU.
+    fn default() -> Self {
+        Self::LeakyRelu {
+            slope: usual_slope(),
+        }
+    }
+}
+
+/// What follows each convolution of a network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LayerStyle {
+    /// Share of the channels that are dropped in training (Tompson et al. 2015), before the normalisation; 0 for none.
+    pub dropout: f32,
+    /// Normalisation.
+    #[serde(deserialize_with = "name_or_table")]
+    pub norm: Norm,
+    /// Activation.
+    #[serde(deserialize_with = "name_or_table")]
+    pub activation: Nonlinearity,
+}
+
+/// A number that makes no sense.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StyleFault {
+    /// Its key.
+    pub key: &'static str,
+    /// What it must be.
+    pub expected: &'static str,
+    /// What it is.
+    pub found: String,
+}
+
+impl LayerStyle {
+    /// The first number that makes no sense.
+    pub fn fault(&self) -> Option<StyleFault> {
+        let (eps, momentum) = match self.norm {
+            Norm::None => (1.0, 0.0),
+            Norm::Instance { eps } => (eps, 0.0),
+            Norm::Batch { eps, momentum } => (eps, momentum),
+        };
+        let slope = match self.activation {
+            Nonlinearity::LeakyRelu { slope } => slope,
+            _ => 0.0,
+        };
+        let is_share = |v: f32| (0.0..=1.0).contains(&v);
+        let checks = [
+            (
+                (0.0..1.0).contains(&self.dropout),
+                "dropout",
+                "at least 0 and below 1",
+                self.dropout,
+            ),
+            (
+                eps.is_finite() && eps > 0.0,
+                "norm.eps",
+                "a number above 0",
+                eps,
+            ),
+            (
+                is_share(momentum),
+                "norm.momentum",
+                "between 0 and 1",
+                momentum,
+            ),
+            (
+                slope.is_finite(),
+                "activation.slope",
+                "a finite number",
+                slope,
+            ),
+        ];
+        let wrong = checks.into_iter().find(|(is_right, ..)| !is_right);
+        wrong.map(|(_, key, expected, found)| StyleFault {
+            key,
+            expected,
+            found: found.to_string(),
+        })
+    }
+}
+
+/// Reads `"batch"` as `{ kind = "batch" }`, so that whoever is content with the usual numbers need not write them.
+///
+/// # Errors
+/// Those of the table; an unknown name says which there are.
+pub fn name_or_table<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    from: D,
+) -> Result<T, D::Error> {
+    from.deserialize_any(NameOrTable(PhantomData))
+}
+
+struct NameOrTable<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for NameOrTable<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name, or a table with a `kind`")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<T, E> {
+        T::deserialize(MapDeserializer::new(std::iter::once(("kind", name))))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stands_for_the_usual_numbers() {
+        let read = |text: &str| toml::from_str::<LayerStyle>(text).unwrap();
+        assert_eq!(read(""), LayerStyle::default());
+        let batch = read("norm = \"batch\"\nactivation = \"h_swish\"");
+        let (eps, momentum) = (1e-5, 0.1);
+        assert_eq!(batch.norm, Norm::Batch { eps, momentum });
+        assert_eq!(batch.activation, Nonlinearity::HSwish);
+        let table = read("norm = { kind = \"batch\", momentum = 0.5 }");
+        assert_eq!(table.norm, Norm::Batch { eps, momentum: 0.5 });
+    }
+
+    #[test]
+    fn unknown_names_say_which_there_are() {
+        for (text, words) in [
+            ("norm = \"layer\"", ["`layer`", "`instance`"]),
+            ("activation = \"gelu\"", ["`gelu`", "`leaky_relu`"]),
+            ("norm = { kind = \"batch\", slope = 1 }", ["`slope`", "eps"]),
+        ] {
+            let error = toml::from_str::<LayerStyle>(text).unwrap_err().to_string();
+            assert!(words.iter().all(|w| error.contains(w)), "{error}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_make_no_sense_are_named() {
+        for (text, key) in [
+            ("dropout = 1.0", "dropout"),
+            ("dropout = nan", "dropout"),
+            ("norm = { kind = \"instance\", eps = 0.0 }", "norm.eps"),
+            (
+                "norm = { kind = \"batch\", momentum = -0.1 }",
+                "norm.momentum",
+            ),
+            (
+                "activation = { kind = \"leaky_relu\", slope = inf }",
+                "activation.slope",
+            ),
+        ] {
+            let style: LayerStyle = toml::from_str(text).unwrap();
+            assert_eq!(style.fault().map(|f| f.key), Some(key), "{text}");
+        }
+    }
+}

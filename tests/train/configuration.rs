@@ -1,0 +1,214 @@
+//! Configuration files: the documented example, what a run writes down, what is refused.
+
+use voxseg::dataset::Plan;
+use voxseg::losses::{LossConfig, Supervision};
+use voxseg::nn::{Nonlinearity, Norm};
+use voxseg::optim::{OptimizerConfig, Schedule};
+use voxseg::run::{RunFolder, network_of};
+use voxseg::train::{
+    BatchConfig, CONFIG_EXAMPLE, Fold, Length, NetworkConfig, TrainConfig, TrainError,
+};
+
+use crate::phantom::{Phantom, quick};
+use crate::{folder_with, gpu, run};
+
+/// Every key with some value; a new field does not compile until it is here too.
+fn full() -> TrainConfig {
+    TrainConfig {
+        seed: 1,
+        fold: Fold::All,
+        schedule: Length {
+            steps: Some(1),
+            checkpoint_every: Some(1),
+            validate_every: Some(1),
+            validation_cases: 1,
+        },
+        batch: BatchConfig {
+            size: Some(1),
+            patch: Some([8; 3]),
+            spacing: Some([1.0; 3]),
+            foreground: 0.5,
+            mirror: false,
+        },
+        network: NetworkConfig {
+            base_features: Some(1),
+            max_features: Some(1),
+            max_stages: Some(2),
+            residual: true,
+            planar: Some(true),
+            kernels: Some(vec![[1; 3]; 2]),
+            strides: Some(vec![[1; 3]; 2]),
+            encoder_blocks: Some(vec![1; 2]),
+            decoder_blocks: Some(vec![1]),
+            heads: Some(vec![0]),
+            dropout: 0.5,
+            norm: Norm::None,
+            activation: Nonlinearity::Relu,
+        },
+        loss: LossConfig {
+            class_weights: Some(vec![1.0]),
+            ..LossConfig::default()
+        },
+        supervision: Supervision::Halving,
+        optimizer: Some(OptimizerConfig::default()),
+        learning_rate: Some(Schedule::default()),
+    }
+}
+
+/// `table.key` of every value; a choice such as `norm` counts as one key, as does an optional table.
+fn keys(config: &toml::Table) -> Vec<String> {
+    let mut keys = Vec::new();
+    for (name, value) in config {
+        match value.as_table().filter(|table| !table.contains_key("kind")) {
+            None => keys.push(name.clone()),
+            Some(table) => keys.extend(table.keys().map(|key| format!("{name}.{key}"))),
+        }
+    }
+    keys.sort();
+    keys
+}
+
+#[test]
+fn the_example_holds_the_defaults() {
+    let example: TrainConfig = toml::from_str(CONFIG_EXAMPLE).unwrap();
+    assert_eq!(example, TrainConfig::default());
+}
+
+#[test]
+fn the_example_has_every_key_and_no_other() {
+    let uncommented: String = CONFIG_EXAMPLE
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(key) if !key.starts_with(' ') => format!("{key}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let read: TrainConfig = toml::from_str(&uncommented).unwrap();
+    read.validate().unwrap();
+    let full = toml::Table::try_from(full()).unwrap();
+    assert_eq!(keys(&toml::from_str(&uncommented).unwrap()), keys(&full));
+}
+
+#[test]
+fn a_run_writes_down_every_choice_and_they_give_the_same_run_again() {
+    let folder = folder_with(&Phantom::balls(3));
+    let root = folder.path();
+    run(
+        root,
+        "run",
+        "[schedule]\nsteps = 1\n[network]\nresidual = true\nbase_features = 4",
+    )
+    .unwrap();
+    let first = RunFolder::new(root.join("run"));
+    let text = std::fs::read_to_string(first.config()).unwrap();
+    let mut expected = keys(&toml::Table::try_from(full()).unwrap());
+    // There are none, which TOML can only say by silence.
+    expected.retain(|key| key != "loss.class_weights");
+    assert_eq!(keys(&toml::from_str(&text).unwrap()), expected);
+
+    run(root, "again", &text).unwrap();
+    crate::assert_same(&root.join("run"), &root.join("again"));
+}
+
+#[test]
+fn a_network_of_the_users_own_is_trained_loaded_and_made_again_from_its_folder() {
+    let folder = folder_with(&Phantom::balls(3));
+    let root = folder.path();
+    let own = "kernels = [[1, 3, 3], [3, 3, 3], [3, 1, 3]]\nstrides = [[1, 1, 1], [1, 2, 2], [2, 1, 2]]\n\
+        encoder_blocks = [1, 2, 1]\ndecoder_blocks = [1, 2]\nheads = [0]\ndropout = 0.25\n\
+        norm = \"batch\"\nactivation = \"prelu\"\n";
+    let config = format!("{}{own}", quick(4));
+    run(root, "whole", &config).unwrap();
+    let folder = RunFolder::new(root.join("whole"));
+    let network = network_of(&Plan::read(&folder.plan()).unwrap());
+    assert_eq!(network.encoder_features, [vec![4], vec![8; 2], vec![8]]);
+    assert_eq!(network.decoder_features, [vec![4], vec![8; 2]]);
+    assert_eq!(network.kernels[2], [3, 1, 3]);
+    assert_eq!(network.strides[2], [2, 1, 2]);
+    assert_eq!((network.heads, network.dropout), (vec![0], 0.25));
+    assert_eq!(network.nonlinearity, Nonlinearity::Prelu);
+    assert!(matches!(network.norm, Norm::Batch { .. }));
+    voxseg::infer::Model::load(folder.root(), Default::default(), gpu()).unwrap();
+
+    let killed = root.join("killed");
+    std::fs::create_dir(&killed).unwrap();
+    for file in [folder.config(), folder.plan()] {
+        std::fs::copy(&file, killed.join(file.file_name().unwrap())).unwrap();
+    }
+    let resume = voxseg::train::TrainOptions {
+        resume: true,
+        ..Default::default()
+    };
+    crate::train_with(root, "killed", "", resume).unwrap();
+    crate::assert_same(folder.root(), &killed);
+}
+
+#[test]
+fn dropout_changes_what_is_learnt() {
+    let folder = folder_with(&Phantom::balls(2));
+    let losses = |name: &str, network: &str| -> Vec<Option<f64>> {
+        let config = format!("fold = \"all\"\n{}{network}", quick(3));
+        let report = run(folder.path(), name, &config).unwrap();
+        report.log.iter().map(|line| line.record().loss).collect()
+    };
+    let without = losses("without", "");
+    let with = losses("with", "dropout = 0.5\n");
+    assert_eq!(losses("zero", "dropout = 0.0\n"), without);
+    assert!(with.iter().zip(&without).all(|(a, b)| a != b), "{with:?}");
+    assert!(with.iter().all(Option::is_some));
+}
+
+#[test]
+fn keys_of_the_network_that_make_no_sense_are_named() {
+    let folder = folder_with(&Phantom::balls(2));
+    for (line, words) in [
+        ("dropout = 1.5", ["network.dropout", "below 1", "1.5"]),
+        (
+            "norm = { kind = \"batch\", eps = -1.0 }",
+            ["network.norm.eps", "above 0", "-1"],
+        ),
+        (
+            "kernels = [[2, 2, 2], [3, 3, 3]]",
+            ["network.kernels", "odd", "[2, 2, 2]"],
+        ),
+        (
+            "strides = [[1, 1, 1], [2, 2, 0]]",
+            ["network.strides", "above 0", "0"],
+        ),
+        ("heads = [1]", ["network.heads", "from 0", "[1]"]),
+        (
+            "heads = [0, 7]",
+            ["network.heads", "decoder stages", "found 7"],
+        ),
+        (
+            "encoder_blocks = [1, 1]\ndecoder_blocks = [1, 1]",
+            ["network.decoder_blocks", "a list of 1", "2 entries"],
+        ),
+        (
+            "planar = true\nkernels = [[3, 3, 3], [3, 3, 3]]",
+            ["network.kernels", "planar", "[3, 3, 3]"],
+        ),
+        (
+            "base_features = 10000000000",
+            ["network.base_features", "65536", "10000000000"],
+        ),
+    ] {
+        let error = run(folder.path(), "run", &format!("[network]\n{line}\n")).unwrap_err();
+        assert!(error.is_users_fault(), "{error}");
+        let message = error.to_string();
+        assert!(words.iter().all(|w| message.contains(w)), "{message}");
+        assert!(!folder.path().join("run").exists(), "{line}");
+    }
+}
+
+#[test]
+fn weights_of_heads_that_are_not_there_are_refused_before_preprocessing() {
+    let folder = folder_with(&Phantom::balls(2));
+    let config = format!(
+        "supervision = {{ kind = \"fixed\", weights = [1.0, 0.5, 0.25] }}\n{}heads = [0]\n",
+        quick(3)
+    );
+    let error = run(folder.path(), "run", &config).unwrap_err();
+    assert!(matches!(error, TrainError::Supervision(_)), "{error}");
+    assert!(!folder.path().join("run/prepared").exists());
+}

@@ -27,7 +27,7 @@ const FLOORS: [&str; 19] = [
 ];
 
 /// Files that every room may use, and that use none.
-const GROUND: [&str; 3] = ["fsio", "hash", "table"];
+const GROUND: [&str; 4] = ["fsio", "hash", "style", "table"];
 
 fn rust_files(path: &Path) -> Vec<PathBuf> {
     if path.is_file() {

@@ -57,6 +57,7 @@ fn network(graph: &mut Graph, image: ValueId) -> Result<ValueId, GraphError> {
         stride: [1; 3],
         padding: Padding::Same,
         bias: true,
+        dropout: None,
         norm: Norm::Instance { eps: 1e-5 },
         nonlinearity: Some(Nonlinearity::LeakyRelu { slope: 0.01 }),
     };

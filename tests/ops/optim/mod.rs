@@ -1,9 +1,12 @@
-//! Optimiser steps and clipping against PyTorch.
+//! Optimiser steps and clipping against PyTorch and the reference.
+
+mod reference;
 
 use std::collections::BTreeMap;
 
 use voxseg::graph::{Executor, Graph, Init, Parameters, Program, ProgramOptions};
 use voxseg::ops::ValueId;
+use voxseg::ops::layout::slice_channels;
 use voxseg::optim::{Optimizer, OptimizerConfig, append_optimizer};
 use voxseg::reference::Tolerance;
 use voxseg::tensor::{HostTensor, Shape};
@@ -15,15 +18,22 @@ use crate::harness::gpu;
 struct Setup {
     executor: Executor,
     parameters: Parameters,
-    grads: Vec<ValueId>,
+    /// What is fed for each gradient, and the shape of the gradient in it.
+    grads: Vec<(ValueId, Shape)>,
     optimizer: Optimizer,
     config: OptimizerConfig,
+    embed: bool,
 }
 
 impl Setup {
     fn new(config: OptimizerConfig, start: &[&[f32]]) -> Self {
+        Self::build(config, start, false)
+    }
+
+    /// With `embed` the gradients are slices of larger tensors, NaN around them.
+    fn build(config: OptimizerConfig, start: &[&[f32]], embed: bool) -> Self {
         let mut graph = Graph::new();
-        let mut pairs = BTreeMap::new();
+        let (mut pairs, mut grads) = (BTreeMap::new(), Vec::new());
         let mut parameters = Parameters::new(gpu(), 0);
         for (i, values) in start.iter().enumerate() {
             // Weight-like shapes: two rows, so that a gradient has a batch stride.
@@ -34,9 +44,15 @@ impl Setup {
             };
             let name = format!("p{i}");
             let p = graph.parameter(&name, shape, Init::Constant(0.0)).unwrap();
-            let g = graph.input(&format!("g{i}"), shape).unwrap();
+            let outer = shape.with_c(if embed { 3 } else { 1 });
+            let fed = graph.input(&format!("g{i}"), outer).unwrap();
+            let g = match embed {
+                true => slice_channels(&mut graph, fed, 1, 1).unwrap(),
+                false => fed,
+            };
             parameters.insert(&name, shape, values).unwrap();
             pairs.insert(p, g);
+            grads.push((fed, shape));
         }
         let optimizer = append_optimizer(&mut graph, &pairs, &config).unwrap();
         let outputs = [optimizer.gradient_norm, optimizer.clip_scale];
@@ -46,9 +62,10 @@ impl Setup {
         Self {
             executor: Executor::new(program, &mut parameters).unwrap(),
             parameters,
-            grads: pairs.into_values().collect(),
+            grads,
             optimizer,
             config,
+            embed,
         }
     }
 
@@ -56,12 +73,33 @@ impl Setup {
     fn step(&self, grads: &[&[f32]], lr: f64, step: u64) -> [f32; 2] {
         let hyper = self.config.hyper(lr, step);
         let mut data: Vec<(ValueId, &[f32])> = vec![(self.optimizer.hyper, &hyper)];
-        data.extend(self.grads.iter().copied().zip(grads.iter().copied()));
+        let fed: Vec<Vec<f32>> = self
+            .grads
+            .iter()
+            .zip(grads)
+            .map(|(&(_, shape), g)| self.surround(shape, g))
+            .collect();
+        data.extend(
+            self.grads
+                .iter()
+                .zip(&fed)
+                .map(|((id, _), g)| (*id, &g[..])),
+        );
         let outputs = pollster::block_on(async {
             self.executor.run(&data).await.unwrap();
             self.executor.fetch().await.unwrap().unwrap()
         });
         [outputs[0].data[0], outputs[1].data[0]]
+    }
+
+    fn surround(&self, shape: Shape, g: &[f32]) -> Vec<f32> {
+        if !self.embed {
+            return g.to_vec();
+        }
+        let around = vec![f32::NAN; shape.voxels()];
+        g.chunks(shape.voxels())
+            .flat_map(|sample| [&around, sample, &around].concat())
+            .collect()
     }
 
     fn read(&self, name: &str) -> HostTensor {
@@ -72,10 +110,14 @@ impl Setup {
         let found = self.read(name);
         let expected = HostTensor::from_vec(found.shape, expected.to_vec()).unwrap();
         // Five steps of about eight roundings each.
-        let deviation = Tolerance::for_terms(40).compare(label, &found, &expected.to_f64());
-        println!("{label}: {deviation:?}");
-        deviation.unwrap();
+        compare(label, &found, &expected.to_f64(), Tolerance::for_terms(40));
     }
+}
+
+fn compare(label: &str, found: &HostTensor, expected: &HostTensor<f64>, tolerance: Tolerance) {
+    let deviation = tolerance.compare(label, found, expected);
+    println!("{label}: {deviation:?}");
+    deviation.unwrap();
 }
 
 fn config_of(case: &Case<'_>) -> OptimizerConfig {

@@ -1,6 +1,6 @@
 //! Which kernels compute a convolution, as data.
 
-use super::{ConvAttributes, depthwise, gemm, lanes, weight_grad_lanes};
+use super::{ConvAttributes, depthwise, gemm};
 use crate::gpu::DeviceProfile;
 use crate::ops::{Cost, OpError};
 use crate::tensor::Shape;
@@ -16,12 +16,12 @@ pub enum Direction {
     WeightGrad,
 }
 
-/// A set of kernels for one direction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Variant {
+/// A set of kernels for one direction; `P` is what the lanes kernels of that direction work by.
+#[derive(Clone, Copy, Debug)]
+pub enum Variant<P> {
     /// Register tiles with lanes = output channels, for a CPU with subgroups of 8; the usual windows, without groups
     /// or dilation.
-    Lanes,
+    Lanes(P),
     /// Strips of outputs along x, for groups of one input channel; any device.
     Depthwise,
     /// Implicit matrix products through workgroup memory, made for GPUs; any window, no groups.
@@ -31,48 +31,24 @@ pub enum Variant {
 }
 
 /// The names of all variants, the most wanted first.
-pub const VARIANTS: [&str; Variant::ALL.len()] = {
-    let mut names = [""; Variant::ALL.len()];
-    let mut i = 0;
-    while i < names.len() {
-        names[i] = Variant::ALL[i].name();
-        i += 1;
-    }
-    names
-};
+pub const VARIANTS: [&str; 4] = ["lanes", "depthwise", "gemm", "naive"];
 
-impl Variant {
-    /// All variants, the most wanted first.
-    const ALL: [Self; 4] = [Self::Lanes, Self::Depthwise, Self::Gemm, Self::Naive];
-
-    /// Its name for [`DeviceProfile::forced`].
-    pub const fn name(self) -> &'static str {
+impl<P> Variant<P> {
+    /// Its name, one of [`VARIANTS`].
+    const fn name(&self) -> &'static str {
         match self {
-            Self::Lanes => "lanes",
-            Self::Depthwise => "depthwise",
-            Self::Gemm => "gemm",
-            Self::Naive => "naive",
-        }
-    }
-
-    /// Whether it can compute this direction of this convolution on this device.
-    pub fn supports(self, direction: Direction, problem: &Problem, device: &DeviceProfile) -> bool {
-        match self {
-            Self::Lanes if direction == Direction::WeightGrad => {
-                weight_grad_lanes::supports(problem, device)
-            }
-            Self::Lanes => lanes::supports(direction, problem, device),
-            Self::Depthwise => depthwise::supports(direction, problem),
-            Self::Gemm => gemm::supports(direction, problem, device),
-            Self::Naive => true,
+            Self::Lanes(_) => VARIANTS[0],
+            Self::Depthwise => VARIANTS[1],
+            Self::Gemm => VARIANTS[2],
+            Self::Naive => VARIANTS[3],
         }
     }
 
     /// Whether it is worth choosing there where nothing is forced.
-    fn pays(self, direction: Direction, problem: &Problem) -> bool {
+    fn pays(&self, direction: Direction, problem: &Problem) -> bool {
         match self {
             Self::Gemm => gemm::pays(direction, problem),
-            Self::Lanes | Self::Depthwise | Self::Naive => true,
+            Self::Lanes(_) | Self::Depthwise | Self::Naive => true,
         }
     }
 }
@@ -100,36 +76,42 @@ impl Problem {
     }
 }
 
-/// The variant for one direction: the one forced for the family `conv` where it supports the problem, else the first of
-/// `Variant::ALL` that does. A forced variant that lacks a direction leaves that direction to the rule, so that a whole
-/// network can run under it.
+/// The variant for one direction: the one forced for the family `conv` where it supports the problem, else the first in
+/// the order of [`Variant`] that does and pays. `lanes` is the plan of the lanes kernels where they support it. A forced
+/// variant that lacks a direction leaves that direction to the rule, so that a whole network can run under it.
 ///
 /// # Errors
 /// [`OpError::Attribute`] where no variant has the forced name.
-pub fn choose(
+pub fn choose<P>(
     direction: Direction,
     problem: &Problem,
     device: &DeviceProfile,
     op: &'static str,
-) -> Result<Variant, OpError> {
-    let fits = |v: &Variant| v.supports(direction, problem, device);
+    lanes: Option<P>,
+) -> Result<Variant<P>, OpError> {
+    let able = [
+        lanes.map(Variant::Lanes),
+        depthwise::supports(direction, problem).then_some(Variant::Depthwise),
+        gemm::supports(direction, problem, device).then_some(Variant::Gemm),
+        Some(Variant::Naive),
+    ];
+    let mut able: Vec<Variant<P>> = able.into_iter().flatten().collect();
     if let Some(name) = device.forced("conv") {
-        let forced = Variant::ALL
-            .into_iter()
-            .find(|v| v.name() == name)
-            .ok_or_else(|| OpError::Attribute {
+        if !VARIANTS.contains(&name) {
+            return Err(OpError::Attribute {
                 op,
                 reason: format!(
                     "no variant of conv is called {name:?}; known: {}",
                     VARIANTS.join(", ")
                 ),
-            })?;
-        if fits(&forced) {
-            return Ok(forced);
+            });
+        }
+        if let Some(forced) = able.iter().position(|v| v.name() == name) {
+            return Ok(able.swap_remove(forced));
         }
     }
-    Ok(Variant::ALL
+    Ok(able
         .into_iter()
-        .find(|v| fits(v) && v.pays(direction, problem))
+        .find(|v| v.pays(direction, problem))
         .unwrap_or(Variant::Naive))
 }

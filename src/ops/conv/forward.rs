@@ -72,8 +72,9 @@ impl Operator for ConvForward {
             y: y.shape,
         };
         let direction = Direction::Forward;
-        match choose(direction, &problem, to.device, OP)? {
-            Variant::Lanes => lanes::lower(to, direction, &problem, [&x, &w, &y], bias.as_ref()),
+        let plan = lanes::Plan::new(direction, &problem, to.device);
+        match choose(direction, &problem, to.device, OP, plan)? {
+            Variant::Lanes(plan) => lanes::lower(to, &plan, [&x, &w, &y], bias.as_ref()),
             Variant::Depthwise => {
                 depthwise::lower(to, direction, &problem, [&x, &w, &y], bias.as_ref())
             }

@@ -76,8 +76,9 @@ impl Operator for ConvInputGrad {
             y: dy.shape,
         };
         let direction = Direction::InputGrad;
-        match choose(direction, &problem, to.device, OP)? {
-            Variant::Lanes => lanes::lower(to, direction, &problem, [&dy, &w, &dx], bias.as_ref()),
+        let plan = lanes::Plan::new(direction, &problem, to.device);
+        match choose(direction, &problem, to.device, OP, plan)? {
+            Variant::Lanes(plan) => lanes::lower(to, &plan, [&dy, &w, &dx], bias.as_ref()),
             Variant::Depthwise => {
                 depthwise::lower(to, direction, &problem, [&dy, &w, &dx], bias.as_ref())
             }

@@ -79,7 +79,7 @@ fn tile_for(size: [usize; 3]) -> [usize; 3] {
 
 /// The cross-correlation that is run.
 #[derive(Clone, Copy, Debug)]
-struct Plan {
+pub(super) struct Plan {
     taps: [usize; 3],
     stride: [usize; 3],
     /// Zeros before the source.
@@ -98,8 +98,25 @@ struct Plan {
 }
 
 impl Plan {
-    /// The plan for a problem, where there is one.
-    fn new(direction: Direction, problem: &Problem) -> Option<Self> {
+    /// The plan for a problem, where the lanes kernel can run it on this device.
+    pub(super) fn new(
+        direction: Direction,
+        problem: &Problem,
+        device: &DeviceProfile,
+    ) -> Option<Self> {
+        let is_made_for =
+            device.class == AdapterClass::CpuLike && device.has_subgroups_of(LANES as u32);
+        let plan = is_made_for.then(|| Self::of(direction, problem))??;
+        let limit = device.max_binding.min(device.max_buffer);
+        let largest = plan
+            .padded()
+            .len()
+            .max(plan.classes_side_by_side().len())
+            .max(plan.packed_len());
+        (4 * largest as u64 <= limit).then_some(plan)
+    }
+
+    fn of(direction: Direction, problem: &Problem) -> Option<Self> {
         let a = &problem.attributes;
         let dilated = (0..3).any(|i| a.kernel[i] > 1 && a.dilation[i] > 1);
         if a.groups != 1 || dilated {
@@ -257,32 +274,15 @@ pub(super) fn specialisations() -> Vec<Constants> {
     list
 }
 
-/// Whether the lanes kernel can run this on this device.
-pub(super) fn supports(direction: Direction, problem: &Problem, device: &DeviceProfile) -> bool {
-    let limit = device.max_binding.min(device.max_buffer);
-    let fits = |elements: usize| 4 * elements as u64 <= limit;
-    device.class == AdapterClass::CpuLike
-        && device.has_subgroups_of(LANES as u32)
-        && Plan::new(direction, problem).is_some_and(|plan| {
-            fits(plan.padded().len())
-                && fits(plan.classes_side_by_side().len())
-                && fits(plan.packed_len())
-        })
-}
-
-/// Appends target = the forward convolution or the input gradient of `source`, + bias. Only where [`supports`] says so.
+/// Appends target = the forward convolution or the input gradient of `source`, + bias.
 pub(super) fn lower(
     to: &mut Lowering<'_>,
-    direction: Direction,
-    problem: &Problem,
+    plan: &Plan,
     [source, w, target]: [&Operand; 3],
     bias: Option<&Operand>,
 ) {
-    let Some(plan) = Plan::new(direction, problem) else {
-        unreachable!("the choice of kernels asks `supports` first")
-    };
     let packed = to.scratch(Shape::vector(plan.packed_len()));
-    copies::pack(to, &plan, w, &packed);
+    copies::pack(to, plan, w, &packed);
     let row_free = plan.is_pointwise();
     let same_extents =
         plan.source.spatial() == plan.size && plan.source.c().is_multiple_of(plan.channels);
@@ -300,15 +300,15 @@ pub(super) fn lower(
     for n in 0..target.shape.n() as u32 {
         let from = match &padded {
             Some(padded) => {
-                copies::pad(to, &plan, &sample(source, n), padded);
+                copies::pad(to, plan, &sample(source, n), padded);
                 *padded
             }
             None => sample(source, n),
         };
         let into = apart.unwrap_or_else(|| sample(target, n));
-        correlate(to, &plan, [&from, &packed, &into], bias);
+        correlate(to, plan, [&from, &packed, &into], bias);
         if let Some(apart) = &apart {
-            copies::interleave(to, &plan, apart, &sample(target, n));
+            copies::interleave(to, plan, apart, &sample(target, n));
         }
     }
 }

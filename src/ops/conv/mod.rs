@@ -20,12 +20,13 @@ mod weight_grad_lanes;
 
 pub use attributes::ConvAttributes;
 pub use bias_grad::{BiasGrad, bias_grad};
-pub use choice::{Direction, Problem, VARIANTS, Variant, choose};
+pub use choice::{Direction, VARIANTS};
 pub use forward::{ConvForward, conv};
 pub use input_grad::{ConvInputGrad, conv_input_grad, conv_transpose};
 pub use weight_grad::{ConvWeightGrad, conv_weight_grad};
 
 use crate::gpu::{Constants, Kernel};
+use choice::{Problem, Variant, choose};
 
 /// The kernels of this family with the specialisations in use, for the checks that need no GPU.
 pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {

@@ -38,8 +38,9 @@ impl Operator for ConvWeightGrad {
             x: x.shape,
             y: dy.shape,
         };
-        match choose(Direction::WeightGrad, &problem, to.device, OP)? {
-            Variant::Lanes => weight_grad_lanes::lower(to, &problem, &x, &dy, &dw),
+        let plan = weight_grad_lanes::Plan::new(&problem, to.device);
+        match choose(Direction::WeightGrad, &problem, to.device, OP, plan)? {
+            Variant::Lanes(plan) => weight_grad_lanes::lower(to, &problem, &plan, [&x, &dy, &dw]),
             Variant::Depthwise => depthwise::weight_grad(to, &problem, &x, &dy, &dw),
             Variant::Gemm => gemm_weight_grad::lower(to, &problem, &x, &dy, &dw),
             Variant::Naive => naive::weight_grad(to, &problem, &x, &dy, &dw),

@@ -93,6 +93,7 @@ const MAX_PARTS: usize = 64;
 const MAX_PARTIAL_BYTES: usize = 32 << 20;
 
 /// A window in the plane and how many channels one invocation takes.
+#[derive(Debug)]
 struct Tiling {
     kernel: [usize; 2],
     stride: [usize; 2],
@@ -142,14 +143,6 @@ impl Tiling {
             ("TX", tile[1] as u32),
         ]
     }
-
-    /// Rows and row length of x under `tiles` tiles, in floats; rows are whole vec4.
-    fn window(&self, tile: [usize; 2], tiles: [usize; 2]) -> [usize; 2] {
-        let rows = (tiles[0] * tile[0] - 1) * self.stride[0] + self.kernel[0];
-        let last = (tile[1] - 1) * self.stride[1] + self.kernel[1];
-        let row = (tiles[1] - 1) * tile[1] * self.stride[1] + last.next_multiple_of(4);
-        [rows, row]
-    }
 }
 
 /// The kernels with the specialisations in use.
@@ -165,50 +158,75 @@ pub(super) fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
     ]
 }
 
-/// Whether these kernels can compute the weight gradient of `problem` on `device`.
-pub(super) fn supports(problem: &Problem, device: &DeviceProfile) -> bool {
-    let a = &problem.attributes;
-    let limit = device.max_binding.min(device.max_buffer);
-    let fits = |source: Shape, [h, w]: [usize; 2]| {
-        4 * source.with_spatial([source.spatial()[0], h, w]).len() as u64 <= limit
-    };
-    device.class == AdapterClass::CpuLike
-        && device.has_subgroups_of(LANES as u32)
-        && a.groups == 1
-        && a.dilation[1..] == [1, 1]
-        && Tiling::of(problem).is_some_and(|tiling| {
-            let (tile, tiles) = tiles_of(problem);
-            let whole = [tiles[0] * tile[0], tiles[1] * tile[1]];
-            fits(problem.x, tiling.window(tile, tiles)) && fits(problem.y, whole)
-        })
+/// How a weight gradient is cut.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    tiling: &'static Tiling,
+    /// The tile (H, W) that wastes least of a plane of dy, and how many cover it.
+    tile: [usize; 2],
+    tiles: [usize; 2],
 }
 
-/// The tile (H, W) that wastes least of a plane of dy, and how many cover it.
-fn tiles_of(problem: &Problem) -> ([usize; 2], [usize; 2]) {
-    let [_, h, w] = problem.y.spatial();
-    let counts = |tile: [usize; 2]| [h.div_ceil(tile[0]), w.div_ceil(tile[1])];
-    let [wide, tall] = TILE_SHAPES;
-    let area = |tile| counts(tile).iter().product::<usize>();
-    let tile = if area(wide) <= area(tall) { wide } else { tall };
-    (tile, counts(tile))
+impl Plan {
+    /// The plan for `problem`, where these kernels can compute its weight gradient on `device`.
+    pub(super) fn new(problem: &Problem, device: &DeviceProfile) -> Option<Self> {
+        let a = &problem.attributes;
+        let is_made_for =
+            device.class == AdapterClass::CpuLike && device.has_subgroups_of(LANES as u32);
+        if !is_made_for || a.groups != 1 || a.dilation[1..] != [1, 1] {
+            return None;
+        }
+        let [_, h, w] = problem.y.spatial();
+        let counts = |tile: [usize; 2]| [h.div_ceil(tile[0]), w.div_ceil(tile[1])];
+        let tile = TILE_SHAPES
+            .into_iter()
+            .min_by_key(|&tile| counts(tile).iter().product::<usize>())?;
+        let plan = Self {
+            tiling: Tiling::of(problem)?,
+            tile,
+            tiles: counts(tile),
+        };
+        let limit = device.max_binding.min(device.max_buffer);
+        let fits = |source: Shape, [h, w]: [usize; 2]| {
+            4 * source.with_spatial([source.spatial()[0], h, w]).len() as u64 <= limit
+        };
+        (fits(problem.x, plan.x_extent()) && fits(problem.y, plan.y_extent())).then_some(plan)
+    }
+
+    /// Rows and row length of x, in floats; rows are whole vec4.
+    fn x_extent(&self) -> [usize; 2] {
+        let Self {
+            tiling: t,
+            tile,
+            tiles,
+        } = self;
+        let rows = (tiles[0] * tile[0] - 1) * t.stride[0] + t.kernel[0];
+        let last = (tile[1] - 1) * t.stride[1] + t.kernel[1];
+        let row = (tiles[1] - 1) * tile[1] * t.stride[1] + last.next_multiple_of(4);
+        [rows, row]
+    }
+
+    /// Rows and row length of dy, in floats.
+    fn y_extent(&self) -> [usize; 2] {
+        [0, 1].map(|i| self.tiles[i] * self.tile[i])
+    }
 }
 
-/// Appends dw = d(conv)/dw applied to dy; nothing where `supports` is false.
+/// Appends dw = d(conv)/dw applied to dy.
 pub(super) fn lower(
     to: &mut Lowering<'_>,
     problem: &Problem,
-    x: &Operand,
-    dy: &Operand,
-    dw: &Operand,
+    plan: &Plan,
+    [x, dy, dw]: [&Operand; 3],
 ) {
-    let Some(tiling) = Tiling::of(problem) else {
-        return;
-    };
-    let (tile, tiles) = tiles_of(problem);
+    let &Plan {
+        tiling,
+        tile,
+        tiles,
+    } = plan;
     let a = &problem.attributes;
-    let x_extent = tiling.window(tile, tiles);
-    let x = padded(to, x, [a.padding[1], a.padding[2]], x_extent);
-    let dy = padded(to, dy, [0, 0], [tiles[0] * tile[0], tiles[1] * tile[1]]);
+    let x = padded(to, x, [a.padding[1], a.padding[2]], plan.x_extent());
+    let dy = padded(to, dy, [0, 0], plan.y_extent());
 
     let blocks_out = problem.y.c().div_ceil(LANES * tiling.vectors);
     let blocks_in = problem.x.c().div_ceil(tiling.channels);

@@ -1,4 +1,4 @@
-//! An open device: its queue, its pipelines, its counters, and the flag that says it is lost.
+//! An open device: its queue, its pipelines, its counters, and the error that ended it.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,7 +52,7 @@ pub struct Gpu {
     profile: DeviceProfile,
     timestamps: bool,
     checked: bool,
-    lost: Arc<Mutex<Option<String>>>,
+    end: Arc<Mutex<Option<GpuError>>>,
     pipelines: Mutex<BTreeMap<PipelineKey, Arc<Pipeline>>>,
     counters: Counters,
 }
@@ -123,8 +123,8 @@ impl Gpu {
                 adapter: info.name.clone(),
                 reason: e.to_string(),
             })?;
-        let lost = Arc::new(Mutex::new(None));
-        watch(&device, &lost);
+        let end = Arc::new(Mutex::new(None));
+        watch(&device, &end);
         Ok(Arc::new(Self {
             profile: DeviceProfile {
                 class: class_of(&info),
@@ -141,7 +141,7 @@ impl Gpu {
             device,
             queue,
             info,
-            lost,
+            end,
             pipelines: Mutex::default(),
             counters: Counters::default(),
         }))
@@ -177,15 +177,20 @@ impl Gpu {
         }
     }
 
-    /// `Err` once the device has been lost; after a loss the other calls stay silent.
+    /// `Err` once the device has failed; after a loss the other calls stay silent.
     ///
     /// # Errors
-    /// [`GpuError::Lost`] or [`GpuError::Validation`], with the driver's words.
+    /// [`GpuError::Lost`], [`GpuError::OutOfMemoryRunning`] or [`GpuError::Validation`], with the driver's words.
     pub fn check_alive(&self) -> Result<(), GpuError> {
-        match &*lock(&self.lost) {
-            Some(reason) => Err(GpuError::Lost(reason.clone())),
-            None => Ok(()),
-        }
+        lock(&self.end).clone().map_or(Ok(()), Err)
+    }
+
+    /// Gives the device up with all its memory, whoever still holds its buffers: as when the driver loses it, every
+    /// later use is [`GpuError::Lost`].
+    pub fn destroy(&self) {
+        let reason = "this program gave it up".to_owned();
+        lock(&self.end).get_or_insert(GpuError::Lost(reason));
+        self.device.destroy();
     }
 
     /// The pipeline of a kernel under a specialisation, compiled at its first use.
@@ -231,15 +236,13 @@ impl Gpu {
 }
 
 /// wgpu's default handler of stray errors panics, and a lost device reports nothing at all: both end in our flag.
-fn watch(device: &wgpu::Device, lost: &Arc<Mutex<Option<String>>>) {
-    let flag = lost.clone();
-    device.set_device_lost_callback(move |reason, message| {
-        if reason != wgpu::DeviceLostReason::Destroyed {
-            lock(&flag).get_or_insert(message);
-        }
+fn watch(device: &wgpu::Device, end: &Arc<Mutex<Option<GpuError>>>) {
+    let flag = end.clone();
+    device.set_device_lost_callback(move |_, message| {
+        lock(&flag).get_or_insert(GpuError::Lost(message));
     });
-    let flag = lost.clone();
+    let flag = end.clone();
     device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-        lock(&flag).get_or_insert(error.to_string());
+        lock(&flag).get_or_insert(GpuError::stray(error));
     }));
 }

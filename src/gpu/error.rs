@@ -1,7 +1,7 @@
 //! What can go wrong with a device.
 
 /// An error of the device layer. Each says what was expected, what was found and what to do.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GpuError {
     /// No adapter at all.
@@ -59,7 +59,7 @@ pub enum GpuError {
     },
     /// The device has no memory left.
     #[error(
-        "out of device memory while allocating {bytes} bytes for `{what}`. Use a smaller patch, a smaller batch or fewer features"
+        "out of device memory while allocating {bytes} bytes for `{what}`. Close other programs that use this device, choose another with --adapter, or use a smaller patch, a smaller batch or fewer features"
     )]
     OutOfMemory {
         /// What was allocated.
@@ -67,9 +67,14 @@ pub enum GpuError {
         /// Its size.
         bytes: u64,
     },
+    /// The device has no memory left for what it needs itself to run commands.
+    #[error(
+        "out of device memory while running: {0}. Close other programs that use this device, choose another with --adapter, or use a smaller patch, a smaller batch or fewer features; a training goes on from its last checkpoint with --resume"
+    )]
+    OutOfMemoryRunning(String),
     /// The device went away.
     #[error(
-        "the device was lost: {0}. Resume from the last checkpoint with --resume; where it happens again, lower the patch size"
+        "the device was lost: {0}. Run the command again, a training with --resume, which goes on from its last checkpoint; where it happens again, update the driver, choose another device with --adapter, or train on a smaller patch"
     )]
     Lost(String),
     /// wgpu's validation found a mistake of ours.
@@ -86,6 +91,51 @@ impl GpuError {
                 | Self::NoSuchAdapter { .. }
                 | Self::BufferTooLarge { .. }
                 | Self::OutOfMemory { .. }
+                | Self::OutOfMemoryRunning(_)
         )
+    }
+
+    /// An error of wgpu that no call waited for.
+    pub(super) fn stray(error: wgpu::Error) -> Self {
+        match error {
+            wgpu::Error::OutOfMemory { source } => Self::OutOfMemoryRunning(source.to_string()),
+            wgpu::Error::Validation { description, .. } => Self::Validation(description),
+            wgpu::Error::Internal { description, .. } => Self::Lost(description),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source() -> Box<dyn std::error::Error + Send + Sync> {
+        "the driver's words".into()
+    }
+
+    #[test]
+    fn stray_errors_keep_their_kind_and_say_what_to_do() {
+        let description = || "the driver's words".to_owned();
+        let memory = GpuError::stray(wgpu::Error::OutOfMemory { source: source() });
+        assert!(matches!(memory, GpuError::OutOfMemoryRunning(_)));
+        assert!(memory.is_users_fault());
+        assert!(memory.to_string().contains("smaller patch"), "{memory}");
+        let lost = GpuError::stray(wgpu::Error::Internal {
+            source: source(),
+            description: description(),
+        });
+        assert!(matches!(lost, GpuError::Lost(_)));
+        assert!(!lost.is_users_fault());
+        assert!(lost.to_string().contains("--resume"), "{lost}");
+        let ours = GpuError::stray(wgpu::Error::Validation {
+            source: source(),
+            description: description(),
+        });
+        assert!(matches!(ours, GpuError::Validation(_)));
+        assert!(!ours.is_users_fault());
+        assert!(ours.to_string().contains("report"), "{ours}");
+        for error in [memory, lost, ours] {
+            assert!(error.to_string().contains("the driver's words"), "{error}");
+        }
     }
 }

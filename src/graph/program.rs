@@ -6,7 +6,7 @@ use super::placement::{Placement, operand, place};
 use super::plan::{MemoryPlan, Request, peak_bytes, plan_memory};
 use super::{Graph, GraphError, Role};
 use crate::gpu::DeviceProfile;
-use crate::ops::{BufferRef, Cost, Dispatch, Layout, Lowering, Operand, ValueId};
+use crate::ops::{BufferRef, Cost, Dispatch, Layout, Lowering, OpError, Operand, ValueId};
 
 /// Workgroups along one axis of a grid, the same on every WebGPU device.
 const MAX_WORKGROUPS: u32 = 65_535;
@@ -108,9 +108,9 @@ impl Program {
             })
             .collect();
         let storage_of = |tenant: Tenant| match (slots.get(&tenant), tenant) {
-            (Some(&slot), _) => Storage::Slot(slot),
-            (None, Tenant::Root(v)) => Storage::Own(v),
-            (None, Tenant::Scratch { .. }) => unreachable!("every scratch buffer is requested"),
+            (Some(&slot), _) => Ok(Storage::Slot(slot)),
+            (None, Tenant::Root(v)) => Ok(Storage::Own(v)),
+            (None, Tenant::Scratch { node, index }) => Err(no_such_scratch(&graph, node, index)),
         };
         let mut steps = Vec::new();
         for (node, lowering) in lowered.into_iter().enumerate() {
@@ -125,7 +125,7 @@ impl Program {
                     .buffers
                     .iter()
                     .map(|b| storage_of(tenant(node, *b)))
-                    .collect();
+                    .collect::<Result<_, _>>()?;
                 steps.push(Step {
                     node,
                     dispatch,
@@ -137,9 +137,9 @@ impl Program {
             .iter()
             .map(|&v| {
                 let o = operand(&graph, &placements, v);
-                (v, storage_of(tenant(0, o.buffer)), o)
+                Ok((v, storage_of(tenant(0, o.buffer))?, o))
             })
-            .collect();
+            .collect::<Result<_, GraphError>>()?;
         Ok(Self {
             steps,
             outputs,
@@ -205,6 +205,20 @@ fn tenant_name(graph: &Graph, tenant: Tenant) -> String {
     match tenant {
         Tenant::Root(value) => graph.value(value).name.clone(),
         Tenant::Scratch { node, .. } => format!("scratch space of {}", graph.nodes()[node].name),
+    }
+}
+
+/// An operator, which may be a user's own, binds scratch space that it did not ask for.
+fn no_such_scratch(graph: &Graph, node: usize, index: usize) -> GraphError {
+    let node = &graph.nodes()[node];
+    GraphError::Node {
+        node: node.name.clone(),
+        source: OpError::Attribute {
+            op: node.op.name(),
+            reason: format!(
+                "a dispatch binds scratch space {index}, which the operator did not ask for; bind what Lowering::scratch gives"
+            ),
+        },
     }
 }
 

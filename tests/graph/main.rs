@@ -1,6 +1,7 @@
 //! The static graph: planner, placement, executor.
 
 mod execution;
+mod failures;
 mod planner;
 
 use std::sync::{Arc, OnceLock};

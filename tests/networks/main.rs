@@ -1,6 +1,7 @@
 //! Whole networks: parameter counts, and parity with PyTorch.
 
 mod counts;
+mod direction;
 #[path = "../fixtures/loader.rs"]
 mod fixtures;
 mod parity;

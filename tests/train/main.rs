@@ -1,9 +1,11 @@
 //! Whole runs: what is learnt, repeated, resumed and refused.
 
 mod configuration;
+mod curve;
 mod determinism;
 mod kinds_of_data;
 mod learning;
+mod lost;
 mod phantom;
 mod resuming;
 

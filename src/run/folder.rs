@@ -47,11 +47,17 @@ impl RunFolder {
         self.root.join("prepared")
     }
 
+    /// The file that a training process locks; see [`RunFolder::lock`].
+    pub fn lock_file(&self) -> PathBuf {
+        self.root.join("train.lock")
+    }
+
     /// Whether the file `name` of the folder was made before the first step, so that nothing is lost when it is made
     /// anew. A configuration without a fingerprint is that of a run to resume, or the user's own.
     pub(crate) fn is_preliminary(&self, name: &OsStr) -> bool {
         let is = |path: PathBuf| path.file_name() == Some(name);
         is_temporary(name)
+            || is(self.lock_file())
             || is(self.fingerprint())
             || is(self.plan())
             || is(self.splits())

@@ -1,9 +1,11 @@
-//! A run on disk: its folder, its checkpoints, and the network that its plan describes. Training writes it, inference
+//! A run on disk: its folder and who trains in it, its checkpoints, and the network that its plan describes. Training writes it, inference
 //! reads it.
 
 pub mod checkpoint;
 mod folder;
+mod lock;
 mod planned;
 
 pub use folder::RunFolder;
+pub use lock::RunLock;
 pub use planned::{classes_of, mirror_axes, network_of};

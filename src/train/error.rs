@@ -67,6 +67,9 @@ pub enum TrainError {
     /// A run is there already.
     #[error("{path} already holds a run. Continue it with --resume, or give another folder", path = .0.display())]
     RunExists(PathBuf),
+    /// Another process trains there.
+    #[error("another process is training in {path}. Wait until it ends, or stop it, or give another folder", path = .0.display())]
+    InUse(PathBuf),
     /// The folder holds something else.
     #[error("{path} is not a run of voxseg: {reason}", path = path.display())]
     NotARun {

@@ -59,9 +59,21 @@ pub async fn train(
 ) -> Result<TrainReport, TrainError> {
     let dataset = Dataset::open(dataset)?;
     let class = gpu.profile().class;
+    let in_use = || TrainError::InUse(folder.root().to_owned());
+    let lock = folder
+        .lock()
+        .map_err(|e| TrainError::io(folder.root(), e))?;
+    let lock = lock.ok_or_else(in_use)?;
     let setup = match options.resume && folder.config().exists() {
-        true => Setup::resume(&dataset, folder, class)?,
-        false => Setup::begin(&dataset, folder, config, class)?,
+        true => Setup::resume(&dataset, folder, class),
+        false => Setup::begin(&dataset, folder, config, class),
+    };
+    let (setup, _lock) = match setup {
+        Ok(setup) => (setup, lock),
+        Err(error) => {
+            lock.withdraw();
+            return Err(error);
+        }
     };
     for made in [folder.root().to_owned(), folder.prepared()] {
         remove_temporaries(&made);
@@ -159,7 +171,6 @@ impl Setup {
     ) -> Result<Self, TrainError> {
         config.validate()?;
         refuse_existing(folder)?;
-        let is_new = !folder.root().exists();
         if folder.plan().exists() {
             // Of a run that ended before its first step: it must not be taken for the plan of this one.
             std::fs::remove_file(folder.plan()).map_err(|e| TrainError::io(folder.plan(), e))?;
@@ -167,11 +178,8 @@ impl Setup {
         // First, so that a run that is killed while it measures its data can be resumed.
         config.write(&folder.config())?;
         Self::make(dataset, folder, config, class).inspect_err(|_| {
-            // The error matters more than an empty folder that stays.
+            // The error matters more than a file that stays.
             let _ = std::fs::remove_file(folder.config());
-            if is_new {
-                let _ = std::fs::remove_dir(folder.root());
-            }
         })
     }
 

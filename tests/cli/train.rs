@@ -1,9 +1,14 @@
 //! `voxseg train` on bad input: the exit code, the file and the remedy, and a folder that can be used again.
 
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use voxseg::run::RunFolder;
 use voxseg::volume::{Geometry, Image, write_image};
 
-use crate::harness::{Block, Folder};
-use crate::phantom::Phantom;
+use crate::harness::{Block, Folder, voxseg};
+use crate::phantom::{Phantom, quick};
 use crate::runs::{folder_with, names_in, train};
 
 const QUICK: [&str; 2] = ["--config", "quick.toml"];
@@ -204,6 +209,48 @@ fn folders_that_hold_something() {
     let before = names_in(&folder, "run");
     train(&folder, &QUICK).refused(&["run", "--resume"]);
     assert_eq!(names_in(&folder, "run"), before);
+}
+
+/// A process that does not outlive the test, however that ends.
+struct Doomed(std::process::Child);
+
+impl Doomed {
+    fn kill(&mut self) {
+        self.0.kill().expect("a child");
+        self.0.wait().expect("a child");
+    }
+}
+
+impl Drop for Doomed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_folder_in_use_is_refused_until_its_process_is_gone() {
+    let folder = folder_with(&two());
+    folder.bytes("long.toml", quick(1_000_000).as_bytes());
+    let mut command = voxseg();
+    command.args(["train", "data", "-o", "run", "--config", "long.toml"]);
+    command.args(["--fold", "all"]).current_dir(folder.root());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = Doomed(command.spawn().expect("the binary starts"));
+    let patience = Instant::now() + Duration::from_secs(60);
+    while !folder.path("run/checkpoint_latest.safetensors").exists() {
+        assert!(Instant::now() < patience, "no checkpoint after a minute");
+        sleep(Duration::from_millis(10));
+    }
+    for arguments in [&QUICK[..], &["--resume"]] {
+        train(&folder, arguments).refused(&["training in run", "Wait", "another folder"]);
+    }
+    let names = names_in(&folder, "run");
+    assert!(names.contains(&"train.lock".to_owned()), "{names:?}");
+    child.kill();
+    train(&folder, &QUICK).refused(&["run", "--resume"]);
+    let lock = RunFolder::new(folder.path("run")).lock();
+    assert!(lock.expect("a file").is_some());
 }
 
 #[test]

@@ -123,6 +123,7 @@ fn describe(folder: &RunFolder, report: &TrainReport) -> (String, serde_json::Va
         "run": folder.root(),
         "steps": steps,
         "checkpoint": folder.last(),
+        "memory": report.memory,
     });
     let mut text = format!("{steps} steps, weights in {}", folder.last().display());
     if let Some(evaluation) = &report.validation {
@@ -170,6 +171,10 @@ impl<'a> Watch<'a> {
     pub fn hear(&self, event: Event) {
         let mut phase = self.bar.lock().unwrap_or_else(|e| e.into_inner());
         match event {
+            Event::Planned(memory) => {
+                self.output
+                    .news(&format!("planned device memory: {memory}"));
+            }
             Event::Prepared(done, of) => {
                 self.enter(&mut phase, "preparing", of, "cases");
                 phase.bar.set_position(done as u64);

@@ -77,6 +77,11 @@ pub enum GpuError {
         "the device was lost: {0}. Run the command again, a training with --resume, which goes on from its last checkpoint; where it happens again, update the driver, choose another device with --adapter, or train on a smaller patch"
     )]
     Lost(String),
+    /// The adapter cannot say how long a dispatch took.
+    #[error(
+        "this adapter cannot time dispatches (it has no timestamp queries inside passes). Leave out --profile, or choose another with --adapter"
+    )]
+    NoTimestamps,
     /// wgpu's validation found a mistake of ours.
     #[error("the device refused a command (a mistake in voxseg; please report it): {0}")]
     Validation(String),
@@ -92,6 +97,7 @@ impl GpuError {
                 | Self::BufferTooLarge { .. }
                 | Self::OutOfMemory { .. }
                 | Self::OutOfMemoryRunning(_)
+                | Self::NoTimestamps
         )
     }
 

@@ -108,16 +108,14 @@ impl Recording {
     /// Like [`Recording::run`], with a timestamp around every dispatch; waits for the end.
     ///
     /// # Errors
-    /// [`GpuError::Lost`]; [`GpuError::Validation`] where the adapter has no timestamps.
+    /// [`GpuError::Lost`]; [`GpuError::NoTimestamps`].
     pub async fn run_timed(
         &self,
         gpu: &Gpu,
         transfers: &[Transfer<'_>],
     ) -> Result<Vec<DispatchTime>, GpuError> {
         if !gpu.has_timestamps() {
-            return Err(GpuError::Validation(
-                "this adapter cannot time dispatches (no timestamp queries inside passes)".into(),
-            ));
+            return Err(GpuError::NoTimestamps);
         }
         let mut times = Vec::with_capacity(self.dispatches.len());
         let mut encoder = gpu.device.create_command_encoder(&Default::default());

@@ -167,11 +167,13 @@ impl Program {
 
     /// Bytes of parameters, states and inputs.
     pub fn persistent_bytes(&self) -> u64 {
-        self.graph
-            .values()
-            .filter(|(_, v)| v.role != Role::Computed)
-            .map(|(_, v)| 4 * v.shape.len() as u64)
-            .sum()
+        self.bytes_of(|role| *role != Role::Computed)
+    }
+
+    /// Bytes of the values with a role of which `counts` holds.
+    pub(super) fn bytes_of(&self, counts: impl Fn(&Role) -> bool) -> u64 {
+        let values = self.graph.values().filter(|(_, v)| counts(&v.role));
+        values.map(|(_, v)| 4 * v.shape.len() as u64).sum()
     }
 
     /// Bytes of device memory that a run needs: slots, parameters, states and inputs.

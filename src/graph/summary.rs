@@ -37,6 +37,12 @@ pub struct ProgramSummary {
     pub slot_bytes: u64,
     /// The most bytes of activations and scratch space alive at once; no plan can need less.
     pub peak_bytes: u64,
+    /// Bytes of the trained parameters.
+    pub parameter_bytes: u64,
+    /// Bytes of what is kept from run to run without being trained: moments of the optimiser, running statistics.
+    pub state_bytes: u64,
+    /// Bytes of what the host writes before a run.
+    pub input_bytes: u64,
     /// Bytes of parameters, states and inputs.
     pub persistent_bytes: u64,
     /// All of it: the device memory that a run needs.
@@ -107,6 +113,9 @@ impl Program {
             slots: self.memory_plan().slots.len(),
             slot_bytes: self.memory_plan().total_bytes(),
             peak_bytes: self.peak_bytes(),
+            parameter_bytes: self.bytes_of(|role| matches!(role, Role::Parameter(_))),
+            state_bytes: self.bytes_of(|role| matches!(role, Role::State(_))),
+            input_bytes: self.bytes_of(|role| *role == Role::Input),
             persistent_bytes: self.persistent_bytes(),
             total_bytes: self.total_bytes(),
         }

@@ -1,12 +1,10 @@
 //! Sliding-window inference over one volume.
 
-use std::sync::Arc;
-
 use super::tiling::{gaussian_window, mirror_combinations, window_starts};
 use crate::dataset::mirror;
-use crate::gpu::Gpu;
+use crate::gpu::DeviceProfile;
 use crate::graph::{
-    Executor, Graph, GraphError, Parameters, Program, ProgramOptions, remove_dead_nodes,
+    Executor, Graph, GraphError, Parameters, Profile, Program, ProgramOptions, remove_dead_nodes,
 };
 use crate::models::{ModelError, UNetConfig};
 use crate::nn::Mode;
@@ -68,7 +66,7 @@ pub struct Predictor {
 fn inference_program(
     network: &UNetConfig,
     patch: [usize; 3],
-    gpu: &Arc<Gpu>,
+    device: &DeviceProfile,
 ) -> Result<(Program, ValueId), ModelError> {
     let mut graph = Graph::new();
     let shape = Shape::new(1, network.in_channels, 1, 1, 1).with_spatial(patch);
@@ -76,7 +74,7 @@ fn inference_program(
     let heads = network.build(&mut graph, image, Mode::Inference)?;
     let outputs = [heads.logits[0]];
     remove_dead_nodes(&mut graph, &outputs);
-    let program = Program::compile(graph, &outputs, gpu.profile(), ProgramOptions::default())?;
+    let program = Program::compile(graph, &outputs, device, ProgramOptions::default())?;
     Ok((program, image))
 }
 
@@ -91,7 +89,7 @@ impl Predictor {
         parameters: &mut Parameters,
     ) -> Result<Self, ModelError> {
         let gpu = parameters.gpu().clone();
-        let (program, image) = inference_program(network, patch, &gpu)?;
+        let (program, image) = inference_program(network, patch, gpu.profile())?;
         Ok(Self {
             executor: Executor::new(program, parameters)?,
             image,
@@ -99,6 +97,34 @@ impl Predictor {
             in_channels: network.in_channels,
             out_channels: network.out_channels,
         })
+    }
+
+    /// Bytes of device memory that [`Predictor::new`] takes beside the parameters, before anything is allocated.
+    ///
+    /// # Errors
+    /// As [`Predictor::new`].
+    pub fn planned_bytes(
+        network: &UNetConfig,
+        patch: [usize; 3],
+        device: &DeviceProfile,
+    ) -> Result<u64, ModelError> {
+        let sums = inference_program(network, patch, device)?.0.summary();
+        Ok(sums.slot_bytes + sums.input_bytes)
+    }
+
+    /// Milliseconds of one window by operator, on the device. The window is black: the work does not depend on it.
+    ///
+    /// # Errors
+    /// The device's errors, that it has no timestamps among them.
+    pub async fn profile(&self) -> Result<Profile, GraphError> {
+        let shape = Shape::new(1, self.in_channels, 1, 1, 1).with_spatial(self.patch);
+        let window = vec![0.0; shape.len()];
+        // The first run pays for what the driver does but once.
+        self.executor.run(&[(self.image, &window)]).await?;
+        self.executor.fetch().await?;
+        let times = self.executor.run_timed(&[(self.image, &window)]).await?;
+        self.executor.fetch().await?;
+        Ok(Profile::new(self.executor.program(), &[times]))
     }
 
     /// Number of patches that a volume of `extent` takes.

@@ -5,6 +5,7 @@ mod config;
 mod error;
 mod loader;
 mod log;
+mod memory;
 mod network;
 mod run;
 mod session;
@@ -15,6 +16,7 @@ pub use config::{
 };
 pub use error::TrainError;
 pub use log::LogLine;
+pub use memory::PlannedMemory;
 pub use network::{Feeds, SupervisedGraph, TargetForm, TrainingStep, training_step};
 pub use run::{TrainOptions, TrainReport, train};
 pub use session::Event;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::error::TrainError;
 use super::loader::{Draw, Fed};
 use super::log::LogLine;
+use super::memory::PlannedMemory;
 use super::network::{TargetForm, TrainingStep, training_step};
 use super::session::{Event, Session};
 use super::validation::Validator;
@@ -15,8 +16,8 @@ use crate::dataset::{
     splits_of, write_splits,
 };
 use crate::fsio::remove_temporaries;
-use crate::gpu::{AdapterClass, DeviceProfile, Gpu};
-use crate::graph::Parameters;
+use crate::gpu::{AdapterClass, DeviceProfile, Gpu, GpuError};
+use crate::graph::{GraphError, Parameters};
 use crate::hash::Fnv;
 use crate::infer::Predictor;
 use crate::metrics::Evaluation;
@@ -29,6 +30,8 @@ use crate::tensor::Shape;
 /// What a finished run has to say.
 #[derive(Debug)]
 pub struct TrainReport {
+    /// The device memory that it took.
+    pub memory: PlannedMemory,
     /// Steps and validations.
     pub log: Vec<LogLine>,
     /// The validation cases in the geometry of their files; `None` where fold `all` left none.
@@ -58,6 +61,9 @@ pub async fn train(
     observe: &(dyn Fn(Event) + Sync),
 ) -> Result<TrainReport, TrainError> {
     let dataset = Dataset::open(dataset)?;
+    if options.profile && !gpu.has_timestamps() {
+        return Err(GraphError::from(GpuError::NoTimestamps).into());
+    }
     let class = gpu.profile().class;
     let in_use = || TrainError::InUse(folder.root().to_owned());
     let lock = folder
@@ -81,7 +87,14 @@ pub async fn train(
     let network = network_of(&setup.plan);
     let (plan, config) = (&setup.plan, &setup.config);
     let step = fitting_step(&setup, &network, gpu.profile())?;
-    let Prepared { train, validate } = prepare(&dataset, &setup, folder, observe)?;
+    let split = split(&dataset, &setup, folder)?;
+    let validation_bytes = match split.1.is_empty() {
+        true => 0,
+        false => Predictor::planned_bytes(&network, plan.patch, gpu.profile())?,
+    };
+    let memory = PlannedMemory::of(&step.program, validation_bytes);
+    observe(Event::Planned(memory));
+    let Prepared { train, validate } = prepare(split, &setup, folder, observe)?;
     let configuration = setup.hash(&train, &validate);
     let mut parameters = Parameters::new(gpu, config.seed);
     parameters.ensure(step.program.graph())?;
@@ -103,7 +116,12 @@ pub async fn train(
         profile: options.profile,
     };
     let log = session.run(step, options.resume, observe).await?;
-    finish(folder, log, validator, observe).await
+    let validation = finish(folder, &log, validator, observe).await?;
+    Ok(TrainReport {
+        memory,
+        log,
+        validation,
+    })
 }
 
 /// The training step; where it is too large for the device, the error says which patch would fit.
@@ -247,12 +265,11 @@ struct Prepared {
 }
 
 fn prepare(
-    dataset: &Dataset,
+    (train, validate): (Vec<Case>, Vec<Case>),
     setup: &Setup,
     folder: &RunFolder,
     observe: &(dyn Fn(Event) + Sync),
 ) -> Result<Prepared, TrainError> {
-    let (train, validate) = split(dataset, setup, folder)?;
     let cases = [train.clone(), validate.clone()].concat();
     let mut prepared = prepare_cases(
         &cases,
@@ -324,25 +341,19 @@ fn batches(cases: Vec<PreparedCase>, setup: &Setup) -> Arc<Draw> {
 
 async fn finish(
     folder: &RunFolder,
-    log: Vec<LogLine>,
+    log: &[LogLine],
     validator: Option<Validator>,
     observe: &(dyn Fn(Event) + Sync),
-) -> Result<TrainReport, TrainError> {
+) -> Result<Option<Evaluation>, TrainError> {
     let records: Vec<_> = log.iter().map(LogLine::record).collect();
     write_curves(&folder.curves(), &records)?;
     let Some(validator) = validator else {
-        return Ok(TrainReport {
-            log,
-            validation: None,
-        });
+        return Ok(None);
     };
     let evaluation = validator
         .evaluate(&folder.predictions(), &folder.picture(), observe)
         .await?;
     write_evaluation(&folder.validation(), &evaluation)
         .map_err(|e| TrainError::io(folder.validation(), e))?;
-    Ok(TrainReport {
-        log,
-        validation: Some(evaluation),
-    })
+    Ok(Some(evaluation))
 }

@@ -6,6 +6,7 @@ use super::TrainConfig;
 use super::error::TrainError;
 use super::loader::{Draw, Fed, Loader};
 use super::log::{Log, LogLine};
+use super::memory::PlannedMemory;
 use super::network::{Feeds, TrainingStep};
 use super::validation::Validator;
 use crate::graph::{Executor, Parameters, Profile};
@@ -19,6 +20,8 @@ use crate::run::checkpoint::{self, CheckpointInfo};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
+    /// The device memory that the run will take; nothing has been allocated yet.
+    Planned(PlannedMemory),
     /// A case has been preprocessed: done, of all.
     Prepared(usize, usize),
     /// Training starts at this step of so many.
@@ -65,7 +68,8 @@ struct Progress {
 /// Share of the last average in the moving average of the validation Dice (nnU-Net's pseudo Dice).
 const KEEP: f64 = 0.9;
 
-/// The step that is timed, counted from 0: by then every pipeline has run once.
+/// The step that is timed, counted from the first of this process, where there are as many: by then every pipeline has
+/// run.
 const PROFILED: usize = 3;
 
 /// Steps whose loss or gradient was not finite in a row before the run is given up.
@@ -97,6 +101,7 @@ impl Session<'_> {
         let mut loader = Loader::start(self.draw.clone(), progress.step as u64, self.steps as u64)
             .map_err(|e| TrainError::io(self.folder.root().to_owned(), e))?;
         let mut failures = 0;
+        let profiled = (progress.step + PROFILED).min(self.steps.saturating_sub(1));
         // The result of a step is fetched after the next one has been submitted, so that the device never idles,
         // except where a checkpoint or a validation needs the weights of just this step.
         while progress.step < self.steps {
@@ -104,7 +109,7 @@ impl Session<'_> {
             let first = progress.step;
             for at in first..stop {
                 let batch = next(&mut loader, at)?;
-                let timed = self.profile && at == PROFILED;
+                let timed = self.profile && at == profiled;
                 self.submit(&executor, &ids, &batch, at, timed.then_some(observe))
                     .await?;
                 if at > first {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use voxseg::run::RunFolder;
 use voxseg::volume::{Geometry, Image, write_image};
 
-use crate::harness::{Block, Folder, voxseg};
+use crate::harness::{Block, Folder, Run, voxseg};
 use crate::phantom::{Phantom, quick};
 use crate::runs::{folder_with, names_in, train};
 
@@ -209,6 +209,54 @@ fn folders_that_hold_something() {
     let before = names_in(&folder, "run");
     train(&folder, &QUICK).refused(&["run", "--resume"]);
     assert_eq!(names_in(&folder, "run"), before);
+}
+
+#[test]
+fn the_planned_memory_is_said_first_and_adds_up() {
+    let folder = folder_with(&Phantom::balls(5));
+    let arguments = [&QUICK[..], &["--fold", "0", "--json"]].concat();
+    let run = train(&folder, &arguments).succeeded();
+    let memory = run.json()["memory"].clone();
+    let bytes = |key: &str| memory[key].as_u64().expect("a number of bytes");
+    let parts = [
+        "parameter_bytes",
+        "optimizer_bytes",
+        "activation_bytes",
+        "batch_bytes",
+        "validation_bytes",
+    ]
+    .map(bytes);
+    assert!(parts.iter().all(|&part| part > 0), "{memory}");
+    assert_eq!(parts.iter().sum::<u64>(), bytes("total_bytes"));
+    let mib = format!(
+        "{:.1} MiB",
+        bytes("total_bytes") as f64 / f64::from(1 << 20)
+    );
+    let line = format!("planned device memory: {mib} (parameters ");
+    assert!(run.stderr.contains(&line), "no `{line}`: {run:#?}");
+
+    let inspect = |arguments: &[&str]| {
+        let mut command = voxseg();
+        command.args(["inspect", "run", "--json"]).args(arguments);
+        let run = Run::of(command.current_dir(folder.root())).succeeded();
+        run.json()["memory"].clone()
+    };
+    let [step, window] = [
+        inspect(&[]),
+        inspect(&["--inference", "--patch", "8,16,16"]),
+    ];
+    let [of_step, of_window] =
+        [&step, &window].map(|m| move |key: &str| m[key].as_u64().expect("a number of bytes"));
+    assert_eq!(bytes("parameter_bytes"), of_step("parameter_bytes"));
+    assert_eq!(
+        bytes("total_bytes") - bytes("validation_bytes"),
+        of_step("total_bytes")
+    );
+    let persistent = of_window("parameter_bytes") + of_window("state_bytes");
+    assert_eq!(
+        bytes("validation_bytes"),
+        of_window("total_bytes") - persistent
+    );
 }
 
 /// A process that does not outlive the test, however that ends.

@@ -6,6 +6,7 @@ mod determinism;
 mod kinds_of_data;
 mod learning;
 mod lost;
+mod memory;
 mod phantom;
 mod resuming;
 

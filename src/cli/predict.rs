@@ -38,6 +38,9 @@ pub struct PredictArgs {
     /// Distance between windows as a share of the patch.
     #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
     pub step_size: f64,
+    /// Time the dispatches of one window and print them by operator, the slowest first.
+    #[arg(long)]
+    pub profile: bool,
     /// Leave out cases whose output is there already.
     #[arg(long)]
     pub continue_prediction: bool,
@@ -85,9 +88,20 @@ pub fn run(args: &PredictArgs, common: &Common, output: &Output) -> Result<(), C
     let gpu = pollster::block_on(Gpu::open(&common.gpu_options()))?;
     output.news(&format!("adapter: {}", gpu.describe()));
     let model = Model::load(&args.run, args.checkpoint.into(), gpu)?;
+    let profile = match args.profile {
+        true => Some(pollster::block_on(model.profile())?),
+        false => None,
+    };
+    if let Some(profile) = &profile {
+        output.news(profile.table().to_string().trim_end());
+    }
     let written = predict_all(&model, args, output)?;
     let list: Vec<String> = written.iter().map(|p| p.display().to_string()).collect();
-    output.result(&list.join("\n"), &serde_json::json!({ "written": written }));
+    let mut document = serde_json::json!({ "written": written });
+    if let Some(profile) = &profile {
+        document["profile"] = serde_json::json!(profile);
+    }
+    output.result(&list.join("\n"), &document);
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{InferenceOptions, Predictor};
 use crate::dataset::{Case, DatasetError, LoadedCase, Plan, load_image};
 use crate::gpu::Gpu;
-use crate::graph::{GraphError, Parameters};
+use crate::graph::{GraphError, Parameters, Profile};
 use crate::models::ModelError;
 use crate::run::checkpoint::{self, CheckpointError};
 use crate::run::{RunFolder, network_of};
@@ -150,6 +150,14 @@ impl Model {
         drop(prepared.image);
         let labels = prepared.record.restore_labels(&logits, &self.plan.labels)?;
         Ok(LabelMap::new(geometry, labels)?)
+    }
+
+    /// As [`Predictor::profile`].
+    ///
+    /// # Errors
+    /// [`InferError::Graph`] with the device's errors.
+    pub async fn profile(&self) -> Result<Profile, InferError> {
+        Ok(self.predictor.profile().await?)
     }
 
     /// Number of patches that an image of `extent` (D, H, W) on the network's grid takes.

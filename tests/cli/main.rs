@@ -1,6 +1,7 @@
 //! The built binary, as a user or a script meets it.
 
 mod bad_evaluations;
+mod demo;
 mod devices;
 mod evaluate;
 mod harness;
@@ -8,6 +9,7 @@ mod inspect;
 #[path = "../train/phantom.rs"]
 mod phantom;
 mod predict;
+mod profile;
 mod runs;
 mod train;
 mod usage;

@@ -24,7 +24,7 @@ use crate::metrics::Evaluation;
 use crate::models::{UNetConfig, fitting_patch};
 use crate::report::curves::write_curves;
 use crate::report::evaluated::write_evaluation;
-use crate::run::{RunFolder, mirror_axes, network_of};
+use crate::run::{RunFolder, RunLock, mirror_axes, network_of};
 use crate::tensor::Shape;
 
 /// What a finished run has to say.
@@ -65,22 +65,7 @@ pub async fn train(
         return Err(GraphError::from(GpuError::NoTimestamps).into());
     }
     let class = gpu.profile().class;
-    let in_use = || TrainError::InUse(folder.root().to_owned());
-    let lock = folder
-        .lock()
-        .map_err(|e| TrainError::io(folder.root(), e))?;
-    let lock = lock.ok_or_else(in_use)?;
-    let setup = match options.resume && folder.config().exists() {
-        true => Setup::resume(&dataset, folder, class),
-        false => Setup::begin(&dataset, folder, config, class),
-    };
-    let (setup, _lock) = match setup {
-        Ok(setup) => (setup, lock),
-        Err(error) => {
-            lock.withdraw();
-            return Err(error);
-        }
-    };
+    let (setup, _lock) = Setup::locked(&dataset, folder, config, options.resume, class)?;
     for made in [folder.root().to_owned(), folder.prepared()] {
         remove_temporaries(&made);
     }
@@ -158,6 +143,31 @@ struct Setup {
 }
 
 impl Setup {
+    /// That of the run in `folder`, which is resumed or begun, and the lock on it. What cannot be set up leaves the
+    /// folder as it was found.
+    fn locked(
+        dataset: &Dataset,
+        folder: &RunFolder,
+        config: &TrainConfig,
+        resume: bool,
+        class: AdapterClass,
+    ) -> Result<(Self, RunLock), TrainError> {
+        let io = |source| TrainError::io(folder.root(), source);
+        let in_use = || TrainError::InUse(folder.root().to_owned());
+        let lock = folder.lock().map_err(io)?.ok_or_else(in_use)?;
+        let setup = match resume && folder.config().exists() {
+            true => Self::resume(dataset, folder, class),
+            false => Self::begin(dataset, folder, config, class),
+        };
+        match setup {
+            Ok(setup) => Ok((setup, lock)),
+            Err(error) => {
+                lock.withdraw();
+                Err(error)
+            }
+        }
+    }
+
     /// That of the run in `folder`, which may have been killed before it had a plan.
     fn resume(
         dataset: &Dataset,

@@ -45,6 +45,7 @@ pub use plan::{Extent, PLAN_FILE, Plan, PlannedShape, Request, plan_shape, targe
 pub use prepared::{Patch, PreparedCase};
 pub use preprocess::{ChannelPlan, CropAndResample, Preprocessed, Preprocessing};
 pub use resample::{ANISOTROPY_THRESHOLD, Resampling, coarse_axis, resampled_shape};
+pub use restore::RestoredLabels;
 pub use sampling::{Batch, Drawing, PatchChoice, choose_patches, draw_batch, mirror};
 pub use splits::{
     FOLDS, SPLITS_FILE, Split, fold_of, make_splits, read_splits, splits_of, write_splits,

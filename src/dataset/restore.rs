@@ -1,7 +1,9 @@
 //! The way back: from the network's grid to that of the file.
 //!
-//! Logits are resampled slice by slice of the output, so that beside the logits themselves and the
-//! result no more than a few slices are held, whatever the number of classes.
+//! Logits are resampled slice by slice of the output. [`RestoredLabels`] takes the logits themselves slice by slice
+//! too, so that never more of them are held than a few slices, whatever the number of classes.
+
+use std::collections::VecDeque;
 
 use rayon::prelude::*;
 
@@ -24,23 +26,45 @@ impl CropAndResample {
         logits: &[f32],
         labels: &Labels,
     ) -> Result<Vec<u32>, DatasetError> {
-        let slices = Slices::new(self, logits, labels.classes())?;
+        self.check_size(logits, labels.classes())?;
+        let [depth, height, width] = self.resampled_shape;
+        let plane = |class: usize, z: usize| &logits[(class * depth + z) * height * width..];
+        let slices = Slices::new(self);
         let mut out = vec![0; self.original_shape.iter().product()];
         self.each_slice(&mut out, |d, out| {
-            let plane = self.bounds.extent[1] * self.bounds.extent[2];
-            let mut found = vec![0; plane];
-            let mut best = vec![f32::NEG_INFINITY; plane];
-            let mut values = vec![0.0; plane];
-            for class in 0..labels.classes() {
-                slices.resample(class, d, &mut values);
-                match &labels.region_order {
-                    Some(order) => paint_region(&values, order[class], &mut found),
-                    None => keep_larger(&values, class as u32, &mut best, &mut found),
-                }
-            }
-            self.paste(&found, out);
+            let values =
+                |class: usize, out: &mut [f32]| slices.resample(d, |z| plane(class, z), out);
+            self.paste(&self.decide(labels, values), out);
         });
         Ok(out)
+    }
+
+    /// The labels of one slice of the box (H, W); `values(class, out)` writes the logits of a class there.
+    fn decide(&self, labels: &Labels, values: impl Fn(usize, &mut [f32])) -> Vec<u32> {
+        let plane = self.bounds.extent[1] * self.bounds.extent[2];
+        let mut found = vec![0; plane];
+        let mut best = vec![f32::NEG_INFINITY; plane];
+        let mut logits = vec![0.0; plane];
+        for class in 0..labels.classes() {
+            values(class, &mut logits);
+            match &labels.region_order {
+                Some(order) => paint_region(&logits, order[class], &mut found),
+                None => keep_larger(&logits, class as u32, &mut best, &mut found),
+            }
+        }
+        found
+    }
+
+    fn check_size(&self, logits: &[f32], classes: usize) -> Result<(), DatasetError> {
+        let expected = classes * self.resampled_shape.iter().product::<usize>();
+        match logits.len() == expected {
+            true => Ok(()),
+            false => Err(DatasetError::Size {
+                what: "logits",
+                expected,
+                found: logits.len(),
+            }),
+        }
     }
 
     /// The probability of each channel (C, D, H, W of the file): softmax, or with regions sigmoid.
@@ -56,7 +80,9 @@ impl CropAndResample {
         labels: &Labels,
     ) -> Result<Vec<f32>, DatasetError> {
         let classes = labels.classes();
-        let slices = Slices::new(self, logits, classes)?;
+        self.check_size(logits, classes)?;
+        let [depth, height, width] = self.resampled_shape;
+        let slices = Slices::new(self);
         let volume: usize = self.original_shape.iter().product();
         let mut out = vec![0.0; classes * volume];
         if !labels.uses_sigmoid() {
@@ -65,7 +91,8 @@ impl CropAndResample {
         for (class, out) in out.chunks_exact_mut(volume).enumerate() {
             self.each_slice(out, |d, out| {
                 let mut values = vec![0.0; self.bounds.extent[1] * self.bounds.extent[2]];
-                slices.resample(class, d, &mut values);
+                let plane = |z: usize| &logits[(class * depth + z) * height * width..];
+                slices.resample(d, plane, &mut values);
                 if labels.uses_sigmoid() {
                     values
                         .iter_mut()
@@ -125,49 +152,115 @@ impl CropAndResample {
     }
 }
 
+/// The segmentation that logits mean, which come slice by slice: the same as [`CropAndResample::restore_labels`] of all
+/// of them, without ever holding them all.
+#[derive(Debug)]
+pub struct RestoredLabels<'a> {
+    record: CropAndResample,
+    labels: &'a Labels,
+    slices: Slices,
+    /// Logits (C, H, W) of the slices from number `first` on.
+    held: VecDeque<Vec<f32>>,
+    first: usize,
+    /// Slices of the box that are done.
+    done: usize,
+    out: Vec<u32>,
+}
+
+impl<'a> RestoredLabels<'a> {
+    /// Begins with no slice.
+    pub fn new(record: CropAndResample, labels: &'a Labels) -> Self {
+        Self {
+            record,
+            labels,
+            slices: Slices::new(&record),
+            held: VecDeque::new(),
+            first: 0,
+            done: 0,
+            out: vec![0; record.original_shape.iter().product()],
+        }
+    }
+
+    /// Takes the next slices across D of the network's grid, logits (C, H, W) each, and does all of the result that
+    /// they decide. Slices of another size are counted as missing by [`RestoredLabels::finish`].
+    pub fn add(&mut self, slices: Vec<Vec<f32>>) {
+        let [_, height, width] = self.record.resampled_shape;
+        let expected = self.labels.classes() * height * width;
+        self.held
+            .extend(slices.into_iter().filter(|slice| slice.len() == expected));
+        let (done, received) = (self.done, self.first + self.held.len());
+        let taps = &self.slices.taps[0];
+        let ready = taps[done..].iter();
+        let ready = ready.take_while(|tap| tap.first + tap.weights.len() <= received);
+        let end = done + ready.count();
+        let slice = self.record.original_shape[1] * self.record.original_shape[2];
+        let out = self.out.par_chunks_mut(slice);
+        let out = out
+            .skip(self.record.bounds.start[0] + done)
+            .take(end - done);
+        out.enumerate().for_each(|(i, out)| {
+            let values = |class: usize, out: &mut [f32]| {
+                let plane = |z: usize| &self.held[z - self.first][class * height * width..];
+                self.slices.resample(done + i, plane, out);
+            };
+            self.record
+                .paste(&self.record.decide(self.labels, values), out);
+        });
+        self.done = end;
+        let needed = taps.get(end).map_or(received, |tap| tap.first);
+        while self.first < needed && self.held.pop_front().is_some() {
+            self.first += 1;
+        }
+    }
+
+    /// The labels (D, H, W of the file); what was cropped away is background.
+    ///
+    /// # Errors
+    /// [`DatasetError::Size`] where slices are missing.
+    pub fn finish(self) -> Result<Vec<u32>, DatasetError> {
+        let (expected, found) = (self.slices.taps[0].len(), self.done);
+        match found == expected {
+            true => Ok(self.out),
+            false => Err(DatasetError::Size {
+                what: "slices of logits",
+                expected,
+                found,
+            }),
+        }
+    }
+}
+
 /// Resamples single slices of single classes.
-struct Slices<'a> {
-    logits: &'a [f32],
-    from: [usize; 3],
+#[derive(Debug)]
+struct Slices {
+    /// Columns of the network's grid.
+    width: usize,
     taps: [Vec<Taps>; 3],
 }
 
-impl<'a> Slices<'a> {
-    fn new(
-        record: &CropAndResample,
-        logits: &'a [f32],
-        classes: usize,
-    ) -> Result<Self, DatasetError> {
-        let expected = classes * record.resampled_shape.iter().product::<usize>();
-        if logits.len() != expected {
-            return Err(DatasetError::Size {
-                what: "logits",
-                expected,
-                found: logits.len(),
-            });
-        }
+impl Slices {
+    fn new(record: &CropAndResample) -> Self {
         let resampling = record.resampling().inverse();
-        Ok(Self {
-            logits,
-            from: resampling.from,
+        Self {
+            width: resampling.from[2],
             taps: resampling.linear_taps(),
-        })
+        }
     }
 
-    /// Slice `d` of the output for one class into `out` (H, W).
-    fn resample(&self, class: usize, d: usize, out: &mut [f32]) {
-        let [depth, height, width] = self.from;
+    /// Slice `d` of the output for one class into `out` (H, W); `plane(z)` begins with slice z of its logits (H, W).
+    fn resample<'l>(&self, d: usize, plane: impl Fn(usize) -> &'l [f32], out: &mut [f32]) {
+        let width = self.width;
         let tap_d = &self.taps[0][d];
         let mut row = vec![0.0f32; width];
         let rows = out.chunks_exact_mut(self.taps[2].len());
         for (tap_h, out) in self.taps[1].iter().zip(rows) {
             row.fill(0.0);
             for (i, wd) in tap_d.weights.iter().enumerate() {
+                let plane = plane(tap_d.first + i);
                 for (j, wh) in tap_h.weights.iter().enumerate() {
-                    let slice = (class * depth + tap_d.first + i) * height;
-                    let start = (slice + tap_h.first + j) * width;
+                    let start = (tap_h.first + j) * width;
                     let weight = (wd * wh) as f32;
-                    for (sum, value) in row.iter_mut().zip(&self.logits[start..start + width]) {
+                    for (sum, value) in row.iter_mut().zip(&plane[start..start + width]) {
                         *sum += weight * value;
                     }
                 }

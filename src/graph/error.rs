@@ -64,6 +64,16 @@ pub enum GraphError {
         /// The limit, bytes.
         limit: u64,
     },
+    /// More memory of the host than there is.
+    #[error(
+        "{what} need {bytes} bytes of the host's memory, which the system does not give. Close other programs, or train with a coarser spacing or a patch with fewer slices"
+    )]
+    HostMemory {
+        /// What it is for.
+        what: String,
+        /// What it needs, bytes.
+        bytes: u64,
+    },
     /// A limit other than size.
     #[error("node `{node}`: {reason}")]
     Limit {
@@ -86,7 +96,10 @@ impl GraphError {
     pub fn is_users_fault(&self) -> bool {
         match self {
             Self::Gpu(e) => e.is_users_fault(),
-            Self::Limit { .. } | Self::TooLarge { .. } | Self::StoredShape { .. } => true,
+            Self::Limit { .. }
+            | Self::TooLarge { .. }
+            | Self::HostMemory { .. }
+            | Self::StoredShape { .. } => true,
             _ => false,
         }
     }

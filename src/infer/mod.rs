@@ -2,7 +2,9 @@
 
 mod model;
 mod predictor;
+mod sums;
 mod tiling;
 
 pub use model::{InferError, Model, Weights};
 pub use predictor::{InferenceOptions, Predictor};
+pub use sums::Slice;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{InferenceOptions, Predictor};
-use crate::dataset::{Case, DatasetError, LoadedCase, Plan, load_image};
+use crate::dataset::{Case, DatasetError, LoadedCase, Plan, RestoredLabels, load_image};
 use crate::gpu::Gpu;
 use crate::graph::{GraphError, Parameters, Profile};
 use crate::models::ModelError;
@@ -143,13 +143,13 @@ impl Model {
         let geometry = image.geometry.clone();
         let prepared = self.plan.preprocessing.apply(image)?;
         let extent = prepared.record.resampled_shape;
-        let logits = self
-            .predictor
-            .predict(&prepared.image, extent, options, progress)
+        let mut restored = RestoredLabels::new(prepared.record, &self.plan.labels);
+        let mut restore = |slices| restored.add(slices);
+        self.predictor
+            .predict_slices(&prepared.image, extent, options, progress, &mut restore)
             .await?;
         drop(prepared.image);
-        let labels = prepared.record.restore_labels(&logits, &self.plan.labels)?;
-        Ok(LabelMap::new(geometry, labels)?)
+        Ok(LabelMap::new(geometry, restored.finish()?)?)
     }
 
     /// As [`Predictor::profile`].

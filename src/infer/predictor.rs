@@ -1,6 +1,7 @@
 //! Sliding-window inference over one volume.
 
-use super::tiling::{gaussian_window, mirror_combinations, window_starts};
+use super::sums::{Inner, Slice, Sums, zeros};
+use super::tiling::{mirror_combinations, window_starts};
 use crate::dataset::mirror;
 use crate::gpu::DeviceProfile;
 use crate::graph::{
@@ -52,7 +53,7 @@ impl InferenceOptions {
 }
 
 /// A network compiled for inference on patches. The device holds one patch at a time, however large the volume and
-/// however many its classes; the sums live in host memory.
+/// however many its classes; the host holds the logits of as many slices as a patch has.
 #[derive(Debug)]
 pub struct Predictor {
     executor: Executor,
@@ -147,6 +148,40 @@ impl Predictor {
         options: &InferenceOptions,
         progress: &mut dyn FnMut(),
     ) -> Result<Vec<f32>, GraphError> {
+        let [depth, height, width] = extent;
+        let plane = height * width;
+        let len = self.out_channels * depth * plane;
+        let mut logits = zeros(len).ok_or_else(|| GraphError::HostMemory {
+            what: format!("logits of {} classes", self.out_channels),
+            bytes: (len * size_of::<f32>()) as u64,
+        })?;
+        let mut z = 0;
+        let mut keep = |slices: Vec<Slice>| {
+            for slice in slices {
+                for (c, channel) in slice.chunks_exact(plane).enumerate() {
+                    logits[(c * depth + z) * plane..][..plane].copy_from_slice(channel);
+                }
+                z += 1;
+            }
+        };
+        self.predict_slices(image, extent, options, progress, &mut keep)
+            .await?;
+        Ok(logits)
+    }
+
+    /// As [`Predictor::predict`], but hands the logits to `sink` as soon as they are final: slices across D in their
+    /// order, (out_channels, H, W) each, a few at a time. Never more slices are held than a patch has.
+    ///
+    /// # Errors
+    /// As [`Predictor::predict`].
+    pub async fn predict_slices(
+        &self,
+        image: &[f32],
+        extent: [usize; 3],
+        options: &InferenceOptions,
+        progress: &mut dyn FnMut(),
+        sink: &mut dyn FnMut(Vec<Slice>),
+    ) -> Result<(), GraphError> {
         options.check()?;
         let expected = Shape::new(1, self.in_channels, 1, 1, 1).with_spatial(extent);
         if image.len() != expected.len() {
@@ -158,7 +193,13 @@ impl Predictor {
         }
         let padded = self.padded(extent);
         let before = [0, 1, 2].map(|a| (padded[a] - extent[a]) / 2);
-        let mut sums = Sums::new(self.out_channels, padded, self.patch);
+        let mut gather = Gather {
+            sums: Sums::new(self.out_channels, padded, self.patch),
+            before,
+            extent,
+            patch: self.patch,
+            sink,
+        };
         let mut open: Option<([usize; 3], Vec<usize>)> = None;
         for start in window_starts(padded, self.patch, options.step) {
             let window = cut(image, extent, start, before, self.patch);
@@ -167,14 +208,15 @@ impl Predictor {
                 mirror(&mut input, self.patch, &axes);
                 self.executor.run(&[(self.image, &input)]).await?;
                 if let Some(earlier) = open.replace((start, axes)) {
-                    self.collect(&mut sums, earlier, progress).await?;
+                    self.collect(&mut gather, earlier, progress).await?;
                 }
             }
         }
         if let Some(last) = open {
-            self.collect(&mut sums, last, progress).await?;
+            self.collect(&mut gather, last, progress).await?;
         }
-        Ok(sums.finish(before, extent))
+        gather.hand_out(padded[0]);
+        Ok(())
     }
 
     fn padded(&self, extent: [usize; 3]) -> [usize; 3] {
@@ -183,14 +225,14 @@ impl Predictor {
 
     async fn collect(
         &self,
-        sums: &mut Sums,
+        gather: &mut Gather<'_>,
         (start, axes): ([usize; 3], Vec<usize>),
         progress: &mut dyn FnMut(),
     ) -> Result<(), GraphError> {
         if let Some(mut outputs) = self.executor.fetch().await? {
             let logits = &mut outputs[0].data;
             mirror(logits, self.patch, &axes);
-            sums.add(logits, start);
+            gather.add(logits, start)?;
         }
         progress();
         Ok(())
@@ -229,65 +271,41 @@ fn cut(
     window
 }
 
-/// Weighted sums of logits over a padded volume.
-struct Sums {
-    channels: usize,
+/// Windows in, finished slices without the padding out.
+struct Gather<'a> {
+    sums: Sums,
+    before: [usize; 3],
     extent: [usize; 3],
     patch: [usize; 3],
-    gaussian: Vec<f32>,
-    logits: Vec<f32>,
-    weights: Vec<f32>,
+    sink: &'a mut dyn FnMut(Vec<Slice>),
 }
 
-impl Sums {
-    fn new(channels: usize, extent: [usize; 3], patch: [usize; 3]) -> Self {
-        let voxels = extent.iter().product();
-        Self {
-            channels,
-            extent,
-            patch,
-            gaussian: gaussian_window(patch),
-            logits: vec![0.0; channels * voxels],
-            weights: vec![0.0; voxels],
-        }
+impl Gather<'_> {
+    fn add(&mut self, logits: &[f32], start: [usize; 3]) -> Result<(), GraphError> {
+        // Windows come in the order of their first slices: none will reach what lies before this one.
+        self.hand_out(start[0]);
+        self.sums.add(logits, start)
     }
 
-    fn add(&mut self, logits: &[f32], start: [usize; 3]) {
-        let [_, h, w] = self.extent;
-        let voxels = self.weights.len();
-        let width = self.patch[2];
-        for (row, weights) in self.gaussian.chunks_exact(width).enumerate() {
-            let (y, z) = (row % self.patch[1], row / self.patch[1]);
-            let at = ((start[0] + z) * h + start[1] + y) * w + start[2];
-            for (sum, weight) in self.weights[at..at + width].iter_mut().zip(weights) {
-                *sum += weight;
-            }
-            for c in 0..self.channels {
-                let from = &logits[c * self.gaussian.len() + row * width..][..width];
-                let to = &mut self.logits[c * voxels + at..][..width];
-                for ((sum, value), weight) in to.iter_mut().zip(from).zip(weights) {
-                    *sum += value * weight;
-                }
-            }
+    fn hand_out(&mut self, end: usize) {
+        let [_, top, left] = self.before;
+        let [depth, rows, columns] = self.extent;
+        let inner = Inner {
+            start: [top, left],
+            extent: [rows, columns],
+        };
+        let mut slices = self.sums.take(end, inner);
+        if depth < self.patch[0] {
+            // The padding of a volume with fewer slices than the patch; it is handed out all at once.
+            slices = slices
+                .into_iter()
+                .skip(self.before[0])
+                .take(depth)
+                .collect();
         }
-    }
-
-    /// The means, without the padding.
-    fn finish(self, before: [usize; 3], inner: [usize; 3]) -> Vec<f32> {
-        let [_, h, w] = self.extent;
-        let voxels = self.weights.len();
-        let mut means = Vec::with_capacity(self.channels * inner.iter().product::<usize>());
-        for c in 0..self.channels {
-            for z in 0..inner[0] {
-                for y in 0..inner[1] {
-                    let at = ((before[0] + z) * h + before[1] + y) * w + before[2];
-                    let sums = &self.logits[c * voxels + at..][..inner[2]];
-                    let weights = &self.weights[at..at + inner[2]];
-                    means.extend(sums.iter().zip(weights).map(|(s, w)| s / w));
-                }
-            }
+        if !slices.is_empty() {
+            (self.sink)(slices);
         }
-        means
     }
 }
 
@@ -296,20 +314,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn windows_put_together_give_back_the_volume() {
-        let extent = [5, 9, 7];
-        let patch = [8, 4, 6];
-        let padded = [8, 9, 7];
-        let before = [1, 0, 0];
-        let image: Vec<f32> = (0..2 * 5 * 9 * 7).map(|v| v as f32).collect();
-        let mut sums = Sums::new(2, padded, patch);
-        for start in window_starts(padded, patch, 0.5) {
-            let window = cut(&image, extent, start, before, patch);
-            sums.add(&window, start);
-        }
-        let back = sums.finish(before, extent);
-        for (a, b) in image.iter().zip(&back) {
-            assert!((a - b).abs() <= 1e-4 * a.abs().max(1.0), "{a} {b}");
+    fn windows_put_together_give_back_the_volume_without_its_padding() {
+        for (extent, padded, before) in [
+            ([5, 9, 7], [8, 9, 7], [1, 0, 0]),
+            ([17, 3, 4], [17, 4, 6], [0, 0, 1]),
+        ] {
+            let patch = [8, 4, 6];
+            let plane = extent[1] * extent[2];
+            let image: Vec<f32> = (0..2 * extent[0] * plane).map(|v| v as f32).collect();
+            let mut slices: Vec<Slice> = Vec::new();
+            let mut sink = |more: Vec<Slice>| slices.extend(more);
+            let mut gather = Gather {
+                sums: Sums::new(2, padded, patch),
+                before,
+                extent,
+                patch,
+                sink: &mut sink,
+            };
+            for start in window_starts(padded, patch, 0.5) {
+                let window = cut(&image, extent, start, before, patch);
+                gather.add(&window, start).unwrap();
+            }
+            gather.hand_out(padded[0]);
+            assert_eq!(slices.len(), extent[0]);
+            for (z, slice) in slices.iter().enumerate() {
+                let channel = |c: usize| &image[(c * extent[0] + z) * plane..][..plane];
+                let expected = [channel(0), channel(1)].concat();
+                assert_eq!(slice.len(), expected.len());
+                for (a, b) in expected.iter().zip(slice) {
+                    assert!((a - b).abs() <= 1e-4 * a.abs().max(1.0), "{a} {b}");
+                }
+            }
         }
     }
 }

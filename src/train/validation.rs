@@ -4,7 +4,9 @@ use std::path::Path;
 
 use super::error::TrainError;
 use super::session::Event;
-use crate::dataset::{Bounds, Case, CropAndResample, Labels, PreparedCase, is_picture, load_case};
+use crate::dataset::{
+    Bounds, Case, CropAndResample, Labels, PreparedCase, RestoredLabels, is_picture, load_case,
+};
 use crate::infer::{InferenceOptions, Predictor};
 use crate::metrics::{Class, Counts, Evaluation, Grid, Settings, class_counts};
 use crate::report::evaluated::{EvaluatedCases, PredictedCase};
@@ -41,8 +43,7 @@ impl Validator {
         for (_, case) in self.cases.iter().take(most.max(1)) {
             let shape = case.shape();
             let patch = case.read()?;
-            let logits = self.logits(&patch.image, shape).await?;
-            let found = same_grid(shape).restore_labels(&logits, &self.labels)?;
+            let found = self.labels_of(&patch.image, same_grid(shape)).await?;
             let truth: Vec<u32> = patch.label.iter().map(|&v| v as u32).collect();
             let grid = Grid::new(shape, case.record().spacing)?;
             let counts = class_counts(&found, &truth, &grid, &self.classes, self.labels.ignore)?;
@@ -81,10 +82,9 @@ impl Validator {
         folder: &Path,
     ) -> Result<PredictedCase, TrainError> {
         let loaded = load_case(case, prepared.channels(), &self.labels)?;
-        let logits = self
-            .logits(&prepared.read()?.image, prepared.shape())
+        let found = self
+            .labels_of(&prepared.read()?.image, *prepared.record())
             .await?;
-        let found = prepared.record().restore_labels(&logits, &self.labels)?;
         let ending = case
             .images
             .first()
@@ -103,11 +103,18 @@ impl Validator {
         })
     }
 
-    async fn logits(&self, image: &[f32], shape: [usize; 3]) -> Result<Vec<f32>, TrainError> {
-        Ok(self
-            .predictor
-            .predict(image, shape, &self.options, &mut || ())
-            .await?)
+    async fn labels_of(
+        &self,
+        image: &[f32],
+        record: CropAndResample,
+    ) -> Result<Vec<u32>, TrainError> {
+        let mut restored = RestoredLabels::new(record, &self.labels);
+        let mut restore = |slices| restored.add(slices);
+        let (shape, ignore) = (record.resampled_shape, &mut || ());
+        self.predictor
+            .predict_slices(image, shape, &self.options, ignore, &mut restore)
+            .await?;
+        Ok(restored.finish()?)
     }
 }
 

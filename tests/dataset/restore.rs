@@ -1,6 +1,6 @@
 //! The way back to the grid of the file.
 
-use voxseg::dataset::Labels;
+use voxseg::dataset::{Labels, Preprocessed, RestoredLabels};
 use voxseg::volume::Geometry;
 
 use crate::support::{PLAIN, describe, loaded, preprocessing};
@@ -130,4 +130,49 @@ fn a_wrong_number_of_logits_is_our_fault() {
         .restore_labels(&[0.0; 7], &three_classes())
         .unwrap_err();
     assert!(!error.is_users_fault());
+}
+
+#[test]
+fn slice_by_slice_gives_the_same_labels_as_all_at_once() {
+    let regions = PLAIN
+        .replace(
+            "\"organ\": 1",
+            "\"whole\": [1, 2, 3], \"core\": [2], \"other\": [3]",
+        )
+        .replacen('{', "{\"regions_class_order\": [1, 2, 3],", 1);
+    for labels in [three_classes(), describe(&regions).labels] {
+        for (shape, target) in [
+            ([28, 30, 34], [0.6, 0.9, 1.1]),
+            ([28, 30, 34], [2.3, 1.0, 1.0]),
+            ([28, 30, 34], [1.0, 1.0, 5.0]),
+            ([1, 30, 34], [1.0, 0.7, 1.5]),
+        ] {
+            let (image, _) = two_balls(&Geometry::from_spacing(shape, [1.0; 3]));
+            let case = loaded(Geometry::from_spacing(shape, [1.0; 3]), image, None);
+            let Preprocessed { record, .. } = preprocessing(target, 1).apply(case).unwrap();
+            let [depth, height, width] = record.resampled_shape;
+            let (classes, plane) = (labels.classes(), height * width);
+            let logits: Vec<f32> = (0..classes * depth * plane)
+                .map(|i| (i as f32 * 0.37).sin())
+                .collect();
+            let slice = |z: usize| -> Vec<f32> {
+                let of = |c: usize| &logits[(c * depth + z) * plane..][..plane];
+                (0..classes).flat_map(of).copied().collect()
+            };
+            let mut restored = RestoredLabels::new(record, &labels);
+            let mut z = 0;
+            while z < depth {
+                let end = (z + 1 + z % 4).min(depth);
+                restored.add((z..end).map(slice).collect());
+                z = end;
+            }
+            let whole = record.restore_labels(&logits, &labels).unwrap();
+            assert!(whole.iter().any(|&l| l == 2));
+            assert!(restored.finish().unwrap() == whole, "{shape:?} {target:?}");
+
+            let mut cut_off = RestoredLabels::new(record, &labels);
+            cut_off.add((1..depth).map(slice).collect());
+            assert!(cut_off.finish().is_err());
+        }
+    }
 }

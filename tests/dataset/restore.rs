@@ -167,7 +167,7 @@ fn slice_by_slice_gives_the_same_labels_as_all_at_once() {
                 z = end;
             }
             let whole = record.restore_labels(&logits, &labels).unwrap();
-            assert!(whole.iter().any(|&l| l == 2));
+            assert!(whole.contains(&2));
             assert!(restored.finish().unwrap() == whole, "{shape:?} {target:?}");
 
             let mut cut_off = RestoredLabels::new(record, &labels);

@@ -22,8 +22,8 @@ Examples:
   voxseg train Dataset101_LeftAtrium -o runs/fold1 --fold 1 --steps 5000 --seed 7
   voxseg train Dataset101_LeftAtrium -o runs/big --config big.toml
 
-A run folder holds config.toml (every key), plan.json, log.jsonl, the checkpoints, progress.svg, validation.png and
-validation.json.";
+A run folder holds config.toml (every key), plan.json, log.jsonl, the checkpoints, progress.svg,
+validation.png and validation.json.";
 
 /// Arguments of `voxseg train`.
 #[derive(Debug, Args)]

@@ -72,6 +72,8 @@ fn keys(config: &toml::Table) -> Vec<String> {
 fn the_example_holds_the_defaults() {
     let example: TrainConfig = toml::from_str(CONFIG_EXAMPLE).unwrap();
     assert_eq!(example, TrainConfig::default());
+    let widest = CONFIG_EXAMPLE.lines().map(str::len).max();
+    assert!(widest < Some(100), "the help would wrap its lines");
 }
 
 #[test]

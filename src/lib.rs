@@ -22,4 +22,5 @@ pub mod style;
 pub mod table;
 pub mod tensor;
 pub mod train;
+pub mod tune;
 pub mod volume;

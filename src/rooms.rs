@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the ground floor up; a room may use those before it.
-const FLOORS: [&str; 19] = [
+const FLOORS: [&str; 20] = [
     "gpu",
     "tensor",
     "reference",
@@ -21,6 +21,7 @@ const FLOORS: [&str; 19] = [
     "report",
     "run",
     "infer",
+    "tune",
     "train",
     "cli",
     "main.rs",

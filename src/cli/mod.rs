@@ -76,6 +76,7 @@ impl Common {
             adapter: self.adapter.clone(),
             checked: self.checked,
             forced_variants: self.variant.iter().cloned().collect(),
+            ..crate::gpu::GpuOptions::default()
         }
     }
 }

@@ -40,6 +40,10 @@ pub struct TrainArgs {
     /// Go on from the latest checkpoint of RUN under its own configuration.
     #[arg(long, conflicts_with_all = ["config", "steps", "seed", "fold", "batch", "patch", "spacing"])]
     pub resume: bool,
+    /// Measure which kernels are the fastest for this network on this adapter, and train with those; measured once,
+    /// then kept in the cache (VOXSEG_CACHE, else the user's cache folder) and in RUN/kernels.json.
+    #[arg(long)]
+    pub tune: bool,
     /// Time the dispatches of one early step and print them by operator, the slowest first.
     #[arg(long)]
     pub profile: bool,
@@ -107,6 +111,7 @@ pub fn run(args: &TrainArgs, common: &Common, output: &Output) -> Result<(), Cli
         TrainOptions {
             resume: args.resume,
             profile: args.profile,
+            tune: args.tune,
         },
         gpu,
         &|event| watch.hear(event),
@@ -174,6 +179,11 @@ impl<'a> Watch<'a> {
             Event::Planned(memory) => {
                 self.output
                     .news(&format!("planned device memory: {memory}"));
+            }
+            Event::Measured(measured, of) => {
+                self.enter(&mut phase, "measuring kernels", of, "problems");
+                phase.bar.inc(1);
+                phase.bar.suspend(|| self.output.news(&measured.to_text()));
             }
             Event::Prepared(done, of) => {
                 self.enter(&mut phase, "preparing", of, "cases");

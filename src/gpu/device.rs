@@ -19,6 +19,8 @@ pub struct GpuOptions {
     pub checked: bool,
     /// Kernel variants to force by family, for tests and fault finding.
     pub forced_variants: BTreeMap<String, String>,
+    /// Kernel variants to prefer by problem, as measured on this adapter.
+    pub measured_variants: BTreeMap<String, String>,
 }
 
 /// What has been created on a device so far; a training step must not move these.
@@ -48,6 +50,7 @@ type PipelineKey = (&'static str, Constants);
 pub struct Gpu {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
+    adapter: wgpu::Adapter,
     info: wgpu::AdapterInfo,
     profile: DeviceProfile,
     timestamps: bool,
@@ -135,16 +138,35 @@ impl Gpu {
                 subgroup: subgroup_sizes(adapter),
                 f16: features.contains(wgpu::Features::SHADER_F16),
                 forced_variants: options.forced_variants.clone(),
+                measured_variants: options.measured_variants.clone(),
             },
             timestamps: features.contains(timestamp_features()),
             checked: options.checked,
             device,
             queue,
+            adapter: adapter.clone(),
             info,
             end,
             pipelines: Mutex::default(),
             counters: Counters::default(),
         }))
+    }
+
+    /// The same adapter, opened once more so that kernels are chosen as `measured` by problem says.
+    ///
+    /// # Errors
+    /// [`GpuError::Open`].
+    pub async fn preferring(
+        &self,
+        measured: BTreeMap<String, String>,
+    ) -> Result<Arc<Self>, GpuError> {
+        let options = GpuOptions {
+            adapter: None,
+            checked: self.checked,
+            forced_variants: self.profile.forced_variants.clone(),
+            measured_variants: measured,
+        };
+        Self::open_adapter(&self.adapter, &options).await
     }
 
     /// What lowering and planning need to know of this device.

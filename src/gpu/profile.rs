@@ -30,6 +30,8 @@ pub struct DeviceProfile {
     pub f16: bool,
     /// Kernel variants forced by family (`"conv"` to `"naive"`), for tests, tuning and fault finding.
     pub forced_variants: BTreeMap<String, String>,
+    /// Kernel variants that measuring found to be the fastest, by problem.
+    pub measured_variants: BTreeMap<String, String>,
 }
 
 impl DeviceProfile {
@@ -44,12 +46,18 @@ impl DeviceProfile {
             subgroup: None,
             f16: false,
             forced_variants: BTreeMap::new(),
+            measured_variants: BTreeMap::new(),
         }
     }
 
     /// The variant forced for `family`, if any.
     pub fn forced(&self, family: &str) -> Option<&str> {
         self.forced_variants.get(family).map(String::as_str)
+    }
+
+    /// The variant that was the fastest for `problem`, where that was measured.
+    pub fn measured(&self, problem: &str) -> Option<&str> {
+        self.measured_variants.get(problem).map(String::as_str)
     }
 
     /// Whether subgroups have exactly `lanes` invocations.

@@ -186,6 +186,11 @@ impl Program {
         self.steps.len()
     }
 
+    /// The kernel of each dispatch, in their order.
+    pub fn kernels(&self) -> impl Iterator<Item = &'static str> {
+        self.steps.iter().map(|step| step.dispatch.kernel.name)
+    }
+
     /// Operations and bytes of a node.
     pub fn cost(&self, node: usize) -> Cost {
         let n = &self.graph.nodes()[node];

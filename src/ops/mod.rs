@@ -20,8 +20,8 @@ mod variants;
 
 pub use error::{OpError, expect_shape, take};
 pub use operator::{
-    Backward, BufferRef, Build, Cost, Dispatch, Layout, Lowering, Operand, Operator, ValueId, grid,
-    pack_width,
+    Backward, BufferRef, Build, Candidates, Cost, Dispatch, Layout, Lowering, Operand, Operator,
+    ValueId, grid, pack_width,
 };
 pub use variants::{UnknownVariant, VARIANTS, check_variant};
 

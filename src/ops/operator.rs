@@ -37,6 +37,17 @@ pub struct Cost {
     pub bytes: f64,
 }
 
+/// The kernels that can compute a node, where there are several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidates {
+    /// The family, as in [`DeviceProfile::forced`].
+    pub family: &'static str,
+    /// Direction, window and extents: equal problems want equal kernels.
+    pub problem: String,
+    /// Names of the variants, the one chosen by rule first.
+    pub variants: Vec<&'static str>,
+}
+
 /// An operator: a recipe with its attributes. One instance stands at one node of a graph.
 pub trait Operator: Debug + Send + Sync {
     /// Family and direction, `"conv.forward"`; the key for `--profile`.
@@ -85,6 +96,16 @@ pub trait Operator: Debug + Send + Sync {
     /// How the outputs lie in memory.
     fn layout(&self) -> Layout {
         Layout::Fresh
+    }
+
+    /// The kernels that measuring may choose from; `None` where there is nothing to choose.
+    fn candidates(
+        &self,
+        _inputs: &[Shape],
+        _outputs: &[Shape],
+        _device: &DeviceProfile,
+    ) -> Option<Candidates> {
+        None
     }
 
     /// Inputs that are updated in place (parameters by an optimiser, running statistics). Only persistent values.

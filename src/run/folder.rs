@@ -52,6 +52,11 @@ impl RunFolder {
         self.root.join("train.lock")
     }
 
+    /// The kernels that measuring chose; only where the run was tuned.
+    pub fn kernels(&self) -> PathBuf {
+        self.root.join("kernels.json")
+    }
+
     /// Whether the file `name` of the folder was made before the first step, so that nothing is lost when it is made
     /// anew. A configuration without a fingerprint is that of a run to resume, or the user's own.
     pub(crate) fn is_preliminary(&self, name: &OsStr) -> bool {
@@ -61,6 +66,7 @@ impl RunFolder {
             || is(self.fingerprint())
             || is(self.plan())
             || is(self.splits())
+            || is(self.kernels())
             || is(self.prepared())
             || is(self.config()) && self.fingerprint().exists()
     }

@@ -12,6 +12,7 @@ use crate::models::ModelError;
 use crate::report::curves::CurvesError;
 use crate::report::picture::PictureError;
 use crate::run::checkpoint::CheckpointError;
+use crate::tune::{ChoicesError, TuneError};
 use crate::volume::VolumeError;
 
 /// An error of a training run.
@@ -38,6 +39,12 @@ pub enum TrainError {
     /// The graph or the device.
     #[error(transparent)]
     Graph(#[from] GraphError),
+    /// The measuring of kernels.
+    #[error(transparent)]
+    Tune(#[from] TuneError),
+    /// The file of what was measured.
+    #[error(transparent)]
+    Kernels(#[from] ChoicesError),
     /// A checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -115,6 +122,8 @@ impl TrainError {
             Self::Checkpoint(e) => e.is_users_fault(),
             Self::Volume(e) => e.is_users_fault(),
             Self::Config(e) => e.is_users_fault(),
+            Self::Kernels(e) => e.is_users_fault(),
+            Self::Tune(e) => e.is_users_fault(),
             Self::Io { source, .. } => is_users_fault(source),
             Self::Loader { .. } | Self::Metrics(_) | Self::Picture(_) | Self::Curves(_) => false,
             _ => true,

@@ -9,6 +9,7 @@ mod memory;
 mod network;
 mod run;
 mod session;
+mod tuning;
 mod validation;
 
 pub use config::{

@@ -9,6 +9,7 @@ use super::log::LogLine;
 use super::memory::PlannedMemory;
 use super::network::{TargetForm, TrainingStep, training_step};
 use super::session::{Event, Session};
+use super::tuning::tuned;
 use super::validation::Validator;
 use super::{Fold, TrainConfig};
 use crate::dataset::{
@@ -43,6 +44,9 @@ pub struct TrainReport {
 pub struct TrainOptions {
     /// Go on from the latest checkpoint of an earlier run in the folder, bit for bit, where there is one.
     pub resume: bool,
+    /// Measure which kernels are the fastest for this network on this adapter and use those, now and when the run is
+    /// resumed.
+    pub tune: bool,
     /// Time the dispatches of an early step and report them by operator ([`Event::Profile`]).
     pub profile: bool,
 }
@@ -71,6 +75,8 @@ pub async fn train(
     }
     let network = network_of(&setup.plan);
     let (plan, config) = (&setup.plan, &setup.config);
+    let step = fitting_step(&setup, &network, gpu.profile())?;
+    let gpu = tuned(gpu, folder, step.program.graph(), options.tune, observe).await?;
     let step = fitting_step(&setup, &network, gpu.profile())?;
     let split = split(&dataset, &setup, folder)?;
     let validation_bytes = match split.1.is_empty() {

@@ -15,6 +15,7 @@ use crate::ops::ValueId;
 use crate::ops::dropout::seed_bits;
 use crate::run::RunFolder;
 use crate::run::checkpoint::{self, CheckpointInfo};
+use crate::tune::Measured;
 
 /// What a caller hears while a run goes on.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ use crate::run::checkpoint::{self, CheckpointInfo};
 pub enum Event {
     /// The device memory that the run will take; nothing has been allocated yet.
     Planned(PlannedMemory),
+    /// The kernels of a problem have been measured, one of so many.
+    Measured(Measured, usize),
     /// A case has been preprocessed: done, of all.
     Prepared(usize, usize),
     /// Training starts at this step of so many.

@@ -12,4 +12,5 @@ mod predict;
 mod profile;
 mod runs;
 mod train;
+mod tuning;
 mod usage;

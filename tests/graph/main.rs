@@ -2,6 +2,7 @@
 
 mod execution;
 mod failures;
+mod measured;
 mod planner;
 
 use std::sync::{Arc, OnceLock};

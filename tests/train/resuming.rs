@@ -16,6 +16,7 @@ use crate::{assert_same, folder_with, run, train_with};
 const RESUME: TrainOptions = TrainOptions {
     resume: true,
     profile: false,
+    tune: false,
 };
 
 /// Starts `voxseg train` in the folder: from the beginning where there is nothing yet, else from where it was.

@@ -2,8 +2,12 @@
 
 use super::{ConvAttributes, depthwise, gemm};
 use crate::gpu::DeviceProfile;
-use crate::ops::{Cost, OpError};
+use crate::ops::{Candidates, Cost, OpError};
 use crate::tensor::Shape;
+
+/// Work up to which the naive kernel is measured beside the others: a millisecond for the smallest GPU, a
+/// fifth of a second for a CPU.
+const NAIVE_FLOPS: f64 = 1e8;
 
 /// What is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +35,9 @@ pub enum Variant<P> {
 }
 
 /// The names of all variants, the most wanted first.
-pub const VARIANTS: [&str; 4] = ["lanes", "depthwise", "gemm", "naive"];
+pub const VARIANTS: [&str; 4] = ["lanes", "depthwise", "gemm", NAIVE];
+
+const NAIVE: &str = "naive";
 
 impl<P> Variant<P> {
     /// Its name, one of [`VARIANTS`].
@@ -40,7 +46,7 @@ impl<P> Variant<P> {
             Self::Lanes(_) => VARIANTS[0],
             Self::Depthwise => VARIANTS[1],
             Self::Gemm => VARIANTS[2],
-            Self::Naive => VARIANTS[3],
+            Self::Naive => NAIVE,
         }
     }
 
@@ -65,6 +71,27 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// The name under which a measured choice is kept.
+    pub fn key(&self, direction: Direction) -> String {
+        let a = &self.attributes;
+        let by = |e: [usize; 3]| e.map(|n| n.to_string()).join("x");
+        let direction = match direction {
+            Direction::Forward => "forward",
+            Direction::InputGrad => "input_grad",
+            Direction::WeightGrad => "weight_grad",
+        };
+        format!(
+            "conv.{direction} {} stride {} padding {} dilation {} groups {} from {} to {}",
+            by(a.kernel),
+            by(a.stride),
+            by(a.padding),
+            by(a.dilation),
+            a.groups,
+            self.x,
+            self.y
+        )
+    }
+
     /// Multiply-adds of one direction count as two operations; x, y and w are moved once.
     pub fn cost(&self) -> Cost {
         let per_output = self.attributes.taps() * (self.x.c() / self.attributes.groups);
@@ -76,9 +103,50 @@ impl Problem {
     }
 }
 
-/// The variant for one direction: the one forced for the family `conv` where it supports the problem, else the first in
-/// the order of [`Variant`] that does and pays. `lanes` is the plan of the lanes kernels where they support it. A forced
-/// variant that lacks a direction leaves that direction to the rule, so that a whole network can run under it.
+/// The variants that can compute it, in the order of [`Variant`]; `lanes` is the plan of the lanes kernels where they can.
+fn able<P>(
+    direction: Direction,
+    problem: &Problem,
+    device: &DeviceProfile,
+    lanes: Option<P>,
+) -> Vec<Variant<P>> {
+    let able = [
+        lanes.map(Variant::Lanes),
+        depthwise::supports(direction, problem).then_some(Variant::Depthwise),
+        gemm::supports(direction, problem, device).then_some(Variant::Gemm),
+        Some(Variant::Naive),
+    ];
+    able.into_iter().flatten().collect()
+}
+
+/// What measuring may choose from: the variant chosen by rule first. The naive kernel is among them for small work only;
+/// elsewhere it is known to lose, and to take seconds over it.
+pub fn candidates<P>(
+    direction: Direction,
+    problem: &Problem,
+    device: &DeviceProfile,
+    lanes: Option<P>,
+) -> Option<Candidates> {
+    let able = able(direction, problem, device, lanes);
+    let rule = able.iter().position(|v| v.pays(direction, problem))?;
+    let is_worth_it = |v: &&Variant<P>| v.name() != NAIVE || problem.cost().flops < NAIVE_FLOPS;
+    let (before, after) = (&able[..rule], &able[rule + 1..]);
+    let others = before.iter().chain(after).filter(is_worth_it);
+    let variants: Vec<&'static str> = std::iter::once(&able[rule])
+        .chain(others)
+        .map(Variant::name)
+        .collect();
+    (variants.len() > 1).then(|| Candidates {
+        family: "conv",
+        problem: problem.key(direction),
+        variants,
+    })
+}
+
+/// The variant for one direction: the one forced for the family `conv` where it supports the problem, else the one that
+/// was measured to be the fastest, else the first in the order of [`Variant`] that supports it and pays. `lanes` is the
+/// plan of the lanes kernels where they support it. A forced variant that lacks a direction leaves that direction to the
+/// rule, so that a whole network can run under it.
 ///
 /// # Errors
 /// [`OpError::Attribute`] where no variant has the forced name.
@@ -89,29 +157,28 @@ pub fn choose<P>(
     op: &'static str,
     lanes: Option<P>,
 ) -> Result<Variant<P>, OpError> {
-    let able = [
-        lanes.map(Variant::Lanes),
-        depthwise::supports(direction, problem).then_some(Variant::Depthwise),
-        gemm::supports(direction, problem, device).then_some(Variant::Gemm),
-        Some(Variant::Naive),
-    ];
-    let mut able: Vec<Variant<P>> = able.into_iter().flatten().collect();
-    if let Some(name) = device.forced("conv") {
-        if !VARIANTS.contains(&name) {
-            return Err(OpError::Attribute {
-                op,
-                reason: format!(
-                    "no variant of conv is called {name:?}; known: {}",
-                    VARIANTS.join(", ")
-                ),
-            });
-        }
-        if let Some(forced) = able.iter().position(|v| v.name() == name) {
-            return Ok(able.swap_remove(forced));
-        }
+    let forced = device.forced("conv");
+    if let Some(name) = forced.filter(|name| !VARIANTS.contains(name)) {
+        return Err(OpError::Attribute {
+            op,
+            reason: format!(
+                "no variant of conv is called {name:?}; known: {}",
+                VARIANTS.join(", ")
+            ),
+        });
     }
-    Ok(able
+    let mut able = able(direction, problem, device, lanes);
+    let key = problem.key(direction);
+    let wanted = [forced, device.measured(&key)];
+    let mut found = wanted
         .into_iter()
-        .find(|v| v.pays(direction, problem))
-        .unwrap_or(Variant::Naive))
+        .flatten()
+        .filter_map(|name| able.iter().position(|v| v.name() == name));
+    Ok(match found.next() {
+        Some(index) => able.swap_remove(index),
+        None => able
+            .into_iter()
+            .find(|v| v.pays(direction, problem))
+            .unwrap_or(Variant::Naive),
+    })
 }

@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use super::attributes::{expect_bias, with_bias};
 use super::{
-    ConvAttributes, Direction, Problem, Variant, bias_grad, choose, conv_input_grad,
+    ConvAttributes, Direction, Problem, Variant, bias_grad, candidates, choose, conv_input_grad,
     conv_weight_grad, depthwise, gemm, lanes, naive,
 };
-use crate::ops::{Backward, Build, Cost, Lowering, OpError, Operator, ValueId, expect_shape};
+use crate::gpu::DeviceProfile;
+use crate::ops::{
+    Backward, Build, Candidates, Cost, Lowering, OpError, Operator, ValueId, expect_shape,
+};
 use crate::tensor::Shape;
 
 /// y (N, C_out, D', H', W') from x (N, C_in, D, H, W), w (C_out, C_in / groups, KD, KH, KW) and optionally a bias (C_out).
@@ -85,12 +88,27 @@ impl Operator for ConvForward {
     }
 
     fn cost(&self, inputs: &[Shape], outputs: &[Shape]) -> Cost {
-        Problem {
+        let problem = Problem {
             attributes: self.attributes,
             x: inputs[0],
             y: outputs[0],
-        }
-        .cost()
+        };
+        problem.cost()
+    }
+
+    fn candidates(
+        &self,
+        inputs: &[Shape],
+        outputs: &[Shape],
+        device: &DeviceProfile,
+    ) -> Option<Candidates> {
+        let problem = Problem {
+            attributes: self.attributes,
+            x: inputs[0],
+            y: outputs[0],
+        };
+        let plan = lanes::Plan::new(Direction::Forward, &problem, device);
+        candidates(Direction::Forward, &problem, device, plan)
     }
 }
 

@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use super::attributes::{expect_bias, with_bias};
 use super::{
-    ConvAttributes, Direction, Problem, Variant, bias_grad, choose, conv, conv_weight_grad,
-    depthwise, gemm, lanes, naive,
+    ConvAttributes, Direction, Problem, Variant, bias_grad, candidates, choose, conv,
+    conv_weight_grad, depthwise, gemm, lanes, naive,
 };
-use crate::ops::{Backward, Build, Cost, Lowering, OpError, Operator, ValueId, expect_shape};
+use crate::gpu::DeviceProfile;
+use crate::ops::{
+    Backward, Build, Candidates, Cost, Lowering, OpError, Operator, ValueId, expect_shape,
+};
 use crate::tensor::Shape;
 
 /// dx (N, C_in, D, H, W) from dy (N, C_out, D', H', W'), w (C_out, C_in / groups, KD, KH, KW) and optionally a bias
@@ -89,12 +92,27 @@ impl Operator for ConvInputGrad {
     }
 
     fn cost(&self, inputs: &[Shape], outputs: &[Shape]) -> Cost {
-        Problem {
+        let problem = Problem {
             attributes: self.attributes,
             x: outputs[0],
             y: inputs[0],
-        }
-        .cost()
+        };
+        problem.cost()
+    }
+
+    fn candidates(
+        &self,
+        inputs: &[Shape],
+        outputs: &[Shape],
+        device: &DeviceProfile,
+    ) -> Option<Candidates> {
+        let problem = Problem {
+            attributes: self.attributes,
+            x: outputs[0],
+            y: inputs[0],
+        };
+        let plan = lanes::Plan::new(Direction::InputGrad, &problem, device);
+        candidates(Direction::InputGrad, &problem, device, plan)
     }
 }
 

@@ -26,7 +26,7 @@ pub use input_grad::{ConvInputGrad, conv_input_grad, conv_transpose};
 pub use weight_grad::{ConvWeightGrad, conv_weight_grad};
 
 use crate::gpu::{Constants, Kernel};
-use choice::{Problem, Variant, choose};
+use choice::{Problem, Variant, candidates, choose};
 
 /// The kernels of this family with the specialisations in use, for the checks that need no GPU.
 pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {

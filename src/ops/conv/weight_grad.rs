@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use super::{
-    ConvAttributes, Direction, Problem, Variant, choose, depthwise, gemm_weight_grad, naive,
-    weight_grad_lanes,
+    ConvAttributes, Direction, Problem, Variant, candidates, choose, depthwise, gemm_weight_grad,
+    naive, weight_grad_lanes,
 };
-use crate::ops::{Build, Cost, Lowering, OpError, Operator, ValueId, expect_shape, take};
+use crate::gpu::DeviceProfile;
+use crate::ops::{
+    Build, Candidates, Cost, Lowering, OpError, Operator, ValueId, expect_shape, take,
+};
 use crate::tensor::Shape;
 
 /// dw (C_out, C_in / groups, KD, KH, KW) from x (N, C_in, D, H, W) and dy (N, C_out, D', H', W').
@@ -49,12 +52,27 @@ impl Operator for ConvWeightGrad {
     }
 
     fn cost(&self, inputs: &[Shape], _outputs: &[Shape]) -> Cost {
-        Problem {
+        let problem = Problem {
             attributes: self.attributes,
             x: inputs[0],
             y: inputs[1],
-        }
-        .cost()
+        };
+        problem.cost()
+    }
+
+    fn candidates(
+        &self,
+        inputs: &[Shape],
+        _outputs: &[Shape],
+        device: &DeviceProfile,
+    ) -> Option<Candidates> {
+        let problem = Problem {
+            attributes: self.attributes,
+            x: inputs[0],
+            y: inputs[1],
+        };
+        let plan = weight_grad_lanes::Plan::new(&problem, device);
+        candidates(Direction::WeightGrad, &problem, device, plan)
     }
 }
 

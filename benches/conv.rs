@@ -7,8 +7,10 @@
 mod common;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use voxseg::ops::conv::{ConvAttributes, Direction, conv, conv_input_grad, conv_weight_grad};
-use voxseg::reference::Tolerance;
+use voxseg::ops::conv::{
+    ConvAttributes, Direction, bias_grad, conv, conv_input_grad, conv_weight_grad,
+};
+use voxseg::reference::{Tolerance, conv as reference};
 use voxseg::tensor::Shape;
 
 use common::Case;
@@ -37,6 +39,20 @@ fn layers() -> Vec<Layer> {
             64,
             64,
             [32; 3],
+        ),
+        (
+            "3x3x3 depthwise 64 48^3",
+            same([3; 3]).with_groups(64),
+            64,
+            64,
+            [48; 3],
+        ),
+        (
+            "3x3x3 stride 2 depthwise 64 48^3",
+            strided.with_groups(64),
+            64,
+            64,
+            [48; 3],
         ),
     ]
 }
@@ -68,6 +84,20 @@ fn case(direction: Direction, (name, window, c_in, c_out, size): Layer) -> Case 
     .with_twin("conv", "naive")
 }
 
+fn bias_gradients() -> impl Iterator<Item = Case> {
+    [("64 48^3", 64, 48), ("16 63^3", 16, 63)]
+        .into_iter()
+        .map(|(name, c, edge)| {
+            let shape = Shape::new(1, c, edge, edge, edge);
+            let tolerance = Tolerance::for_terms(shape.voxels());
+            Case::new(name, tolerance, move |graph, feeds| {
+                let dy = feeds.random(graph, "dy", shape)?;
+                Ok(vec![bias_grad(graph, dy)?])
+            })
+            .with_reference(|inputs| vec![reference::bias_grad(&inputs[0])])
+        })
+}
+
 fn convolutions(criterion: &mut Criterion) {
     for direction in [
         Direction::Forward,
@@ -77,6 +107,7 @@ fn convolutions(criterion: &mut Criterion) {
         let cases = layers().into_iter().map(|layer| case(direction, layer));
         common::bench(criterion, &format!("conv {direction:?}"), cases);
     }
+    common::bench(criterion, "conv bias gradient", bias_gradients());
 }
 
 criterion_group!(benches, convolutions);

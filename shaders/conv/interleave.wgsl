@@ -5,6 +5,7 @@
 // Exact.
 
 struct Params {
+    s_offset: u32,
     s_class: u32,
     s_channel: u32,
     s_plane: u32,
@@ -37,7 +38,7 @@ fn main(
     let iz = group.y;
     let parity = (iz % STRIDE_D * STRIDE_H + iy % STRIDE_H) * STRIDE_W + ix % STRIDE_W;
     y[params.y_offset + (group.z * params.y_d + iz) * params.y_h * params.y_w + i] = s[
-        parity * params.s_class + group.z * params.s_channel
+        params.s_offset + parity * params.s_class + group.z * params.s_channel
             + iz / STRIDE_D * params.s_plane + iy / STRIDE_H * params.s_row + ix / STRIDE_W
     ];
 }

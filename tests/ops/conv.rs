@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use voxseg::graph::Graph;
 use voxseg::ops::Operator;
-use voxseg::ops::conv::{BiasGrad, ConvAttributes, ConvForward, ConvInputGrad, conv_transpose};
+use voxseg::ops::conv::{
+    BiasGrad, ConvAttributes, ConvForward, ConvInputGrad, ConvWeightGrad, conv_transpose,
+};
 use voxseg::reference::Tolerance;
 use voxseg::reference::conv::{self as reference, Window};
 use voxseg::tensor::{HostTensor, Shape};
@@ -237,6 +239,45 @@ fn depthwise_conv_matches_the_reference_forward_and_backward() {
     }
 }
 
+/// Rows in fours, which are read and written in place, and others; tiles that overhang along D and H.
+#[test]
+fn depthwise_strips_match_the_reference_forward_and_backward() {
+    let k = ConvAttributes::same;
+    let lopsided = k([3, 3, 3]).with_padding([0, 2, 1]);
+    for (a, channels, size) in [
+        (k([3, 3, 3]), [5, 5], [5, 9, 12]),
+        (k([3, 3, 3]), [19, 19], [4, 4, 4]),
+        (k([3, 3, 3]), [3, 6], [4, 5, 7]),
+        (lopsided, [2, 2], [6, 3, 9]),
+        (k([1, 3, 3]), [2, 2], [3, 11, 16]),
+        (k([3, 3, 3]).with_stride([2, 2, 2]), [4, 4], [5, 7, 16]),
+        (k([3, 3, 3]).with_stride([2, 2, 2]), [3, 6], [6, 9, 11]),
+        (k([1, 3, 3]).with_stride([1, 2, 2]), [2, 2], [2, 9, 18]),
+        (k([5, 5, 5]), [2, 2], [3, 6, 8]),
+        (k([5, 5, 5]).with_stride([2, 2, 2]), [2, 2], [4, 7, 11]),
+        (k([1, 5, 5]).with_stride([1, 2, 2]), [2, 2], [1, 9, 8]),
+        (k([3, 3, 3]).with_stride([1, 2, 1]), [2, 2], [3, 6, 10]),
+        (k([1, 5, 5]), [3, 3], [1, 7, 13]),
+        (k([1, 7, 7]), [2, 2], [1, 9, 20]),
+    ] {
+        let a = a.with_groups(channels[0]);
+        check_conv(a, channels, size, Some("strips"));
+        check_transposed(a, channels, size, Some("strips"));
+    }
+}
+
+#[test]
+fn depthwise_strips_add_up_several_parts_the_same_way_each_time() {
+    let a = ConvAttributes::same([3, 3, 3]).with_groups(3);
+    let t = tensors(&a, [3, 3], [21, 17, 12]);
+    let expected = reference::weight_grad(&window(&a), &t.x, &t.dy, t.w.shape);
+    let inputs = vec![(t.x.clone(), true), (t.dy.clone(), true)];
+    let op = ConvWeightGrad { attributes: a };
+    let case = Case::new("strips in parts", op, inputs).with_variant("conv", "strips");
+    case.check_forward(&[expected], tolerance(&a, &t));
+    assert_eq!(case.run(false, None)[0].data, case.run(false, None)[0].data);
+}
+
 #[test]
 fn chosen_conv_matches_the_reference_forward_and_backward() {
     for (a, channels, size) in examples() {
@@ -246,11 +287,13 @@ fn chosen_conv_matches_the_reference_forward_and_backward() {
 }
 
 #[test]
-fn a_long_bias_gradient_is_added_in_two_stages() {
-    let dy = random(Shape::new(2, 3, 21, 31, 41), 1);
-    let case = Case::new("bias gradient", BiasGrad, vec![(dy.clone(), true)]);
-    let terms = 2 * dy.shape.voxels();
-    case.check_forward(&[reference::bias_grad(&dy)], Tolerance::for_terms(terms));
+fn a_long_bias_gradient_is_added_in_stages() {
+    for size in [[21, 31, 41], [16, 32, 48]] {
+        let dy = random(Shape::new(2, 3, 1, 1, 1).with_spatial(size), 1);
+        let case = Case::new("bias gradient", BiasGrad, vec![(dy.clone(), true)]);
+        let terms = 2 * dy.shape.voxels();
+        case.check_forward(&[reference::bias_grad(&dy)], Tolerance::for_terms(terms));
+    }
 }
 
 /// A tensor of a fixture; a list of C numbers is a vector.

@@ -2,30 +2,32 @@
 
 use std::sync::Arc;
 
-use crate::gpu::{Access, Kernel, ParamBlock};
-use crate::ops::{Build, Cost, Lowering, OpError, Operand, Operator, ValueId, grid, take};
+use crate::gpu::{Access, Constants, Kernel, ParamBlock};
+use crate::ops::reduce::{SUM_STEPS, Sums, Tiling, specialisations};
+use crate::ops::{Build, Cost, Lowering, OpError, Operator, ValueId, take};
 use crate::param_block;
 use crate::tensor::Shape;
 
 param_block!(Params {
     x_offset: u32,
     x_batch: u32,
-    y_offset: u32,
+    packs: u32,
     batch: u32,
     channels: u32,
-    voxels: u32,
-    blocks: u32,
+    slots: u32,
 });
 
-pub(super) static KERNEL: Kernel = Kernel {
+static KERNEL: Kernel = Kernel {
     name: "conv/bias_grad",
     source: include_str!("../../../shaders/conv/bias_grad.wgsl"),
     params: Params::FIELDS,
     access: &[Access::Read, Access::Write],
 };
 
-/// Values that one workgroup adds up before a second stage is worth its dispatch.
-const BLOCK: usize = 16_384;
+/// The kernel with the specialisations in use.
+pub(super) fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
+    vec![(&KERNEL, specialisations(SUM_STEPS))]
+}
 
 /// db (C) = sum over N, D, H, W of dy (N, C, D, H, W).
 #[derive(Debug)]
@@ -45,14 +47,25 @@ impl Operator for BiasGrad {
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
         let (dy, db) = (to.inputs[0], to.outputs[0]);
-        let blocks = (dy.shape.n() * dy.shape.voxels()).div_ceil(BLOCK).min(64);
-        if blocks <= 1 {
-            sum(to, &dy, &db, 1);
-            return Ok(());
-        }
-        let partial = to.scratch(Shape::new(1, dy.shape.c(), 1, 1, blocks));
-        sum(to, &dy, &partial, blocks);
-        sum(to, &partial, &db, 1);
+        let tiling = Tiling::channels(&[&dy], SUM_STEPS);
+        let (batch, channels, slots) = (dy.shape.n(), dy.shape.c(), tiling.slots());
+        let partials = Sums::scratch(to, channels, batch * slots, tiling.width);
+        let params = Params {
+            x_offset: tiling.packs_of(dy.offset),
+            x_batch: tiling.packs_of(dy.batch_stride),
+            packs: tiling.packs as u32,
+            batch: batch as u32,
+            channels: channels as u32,
+            slots: slots as u32,
+        };
+        to.dispatch(
+            &KERNEL,
+            tiling.constants(),
+            &params,
+            &[&dy, &partials.data],
+            tiling.groups(),
+        );
+        partials.total_into(to, &db);
         Ok(())
     }
 
@@ -63,21 +76,6 @@ impl Operator for BiasGrad {
             bytes: 4.0 * elements,
         }
     }
-}
-
-/// Appends y[channel, block] = the sum of one of `blocks` parts of a channel of x.
-fn sum(to: &mut Lowering<'_>, x: &Operand, y: &Operand, blocks: usize) {
-    let params = Params {
-        x_offset: x.offset,
-        x_batch: x.batch_stride,
-        y_offset: y.offset,
-        batch: x.shape.n() as u32,
-        channels: x.shape.c() as u32,
-        voxels: x.shape.voxels() as u32,
-        blocks: blocks as u32,
-    };
-    let [gx, gy, _] = grid(x.shape.c());
-    to.dispatch(&KERNEL, vec![], &params, &[x, y], [gx, gy, blocks as u32]);
 }
 
 /// Appends the gradient of the bias that was added to each channel; dy (N, C, D, H, W), the result (C).

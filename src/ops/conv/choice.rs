@@ -1,6 +1,6 @@
 //! Which kernels compute a convolution, as data.
 
-use super::{ConvAttributes, depthwise, gemm};
+use super::{ConvAttributes, depthwise, depthwise_strips, gemm};
 use crate::gpu::DeviceProfile;
 use crate::ops::{Candidates, Cost, OpError};
 use crate::tensor::Shape;
@@ -26,6 +26,8 @@ pub enum Variant<P> {
     /// Register tiles with lanes = output channels, for a CPU with subgroups of 8; the usual windows, without groups
     /// or dilation.
     Lanes(P),
+    /// Tiles of rows walked along x in registers, for groups of one input channel on a CPU; the usual windows.
+    Strips(&'static depthwise_strips::Tiling),
     /// Strips of outputs along x, for groups of one input channel; any device.
     Depthwise,
     /// Implicit matrix products through workgroup memory, made for GPUs; any window, no groups.
@@ -35,7 +37,7 @@ pub enum Variant<P> {
 }
 
 /// The names of all variants, the most wanted first.
-pub const VARIANTS: [&str; 4] = ["lanes", "depthwise", "gemm", NAIVE];
+pub const VARIANTS: [&str; 5] = ["lanes", "strips", "depthwise", "gemm", NAIVE];
 
 const NAIVE: &str = "naive";
 
@@ -44,8 +46,9 @@ impl<P> Variant<P> {
     const fn name(&self) -> &'static str {
         match self {
             Self::Lanes(_) => VARIANTS[0],
-            Self::Depthwise => VARIANTS[1],
-            Self::Gemm => VARIANTS[2],
+            Self::Strips(_) => VARIANTS[1],
+            Self::Depthwise => VARIANTS[2],
+            Self::Gemm => VARIANTS[3],
             Self::Naive => NAIVE,
         }
     }
@@ -54,7 +57,7 @@ impl<P> Variant<P> {
     fn pays(&self, direction: Direction, problem: &Problem) -> bool {
         match self {
             Self::Gemm => gemm::pays(direction, problem),
-            Self::Lanes(_) | Self::Depthwise | Self::Naive => true,
+            Self::Lanes(_) | Self::Strips(_) | Self::Depthwise | Self::Naive => true,
         }
     }
 }
@@ -112,6 +115,7 @@ fn able<P>(
 ) -> Vec<Variant<P>> {
     let able = [
         lanes.map(Variant::Lanes),
+        depthwise_strips::Tiling::of(direction, problem, device).map(Variant::Strips),
         depthwise::supports(direction, problem).then_some(Variant::Depthwise),
         gemm::supports(direction, problem, device).then_some(Variant::Gemm),
         Some(Variant::Naive),

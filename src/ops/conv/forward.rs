@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::attributes::{expect_bias, with_bias};
 use super::{
     ConvAttributes, Direction, Problem, Variant, bias_grad, candidates, choose, conv_input_grad,
-    conv_weight_grad, depthwise, gemm, lanes, naive,
+    conv_weight_grad, depthwise, depthwise_strips, gemm, lanes, naive,
 };
 use crate::gpu::DeviceProfile;
 use crate::ops::{
@@ -78,6 +78,16 @@ impl Operator for ConvForward {
         let plan = lanes::Plan::new(direction, &problem, to.device);
         match choose(direction, &problem, to.device, OP, plan)? {
             Variant::Lanes(plan) => lanes::lower(to, &plan, [&x, &w, &y], bias.as_ref()),
+            Variant::Strips(tiling) => {
+                depthwise_strips::lower(
+                    to,
+                    direction,
+                    &problem,
+                    tiling,
+                    [&x, &w, &y],
+                    bias.as_ref(),
+                );
+            }
             Variant::Depthwise => {
                 depthwise::lower(to, direction, &problem, [&x, &w, &y], bias.as_ref())
             }

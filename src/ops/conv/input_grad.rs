@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::attributes::{expect_bias, with_bias};
 use super::{
     ConvAttributes, Direction, Problem, Variant, bias_grad, candidates, choose, conv,
-    conv_weight_grad, depthwise, gemm, lanes, naive,
+    conv_weight_grad, depthwise, depthwise_strips, gemm, lanes, naive,
 };
 use crate::gpu::DeviceProfile;
 use crate::ops::{
@@ -82,6 +82,16 @@ impl Operator for ConvInputGrad {
         let plan = lanes::Plan::new(direction, &problem, to.device);
         match choose(direction, &problem, to.device, OP, plan)? {
             Variant::Lanes(plan) => lanes::lower(to, &plan, [&dy, &w, &dx], bias.as_ref()),
+            Variant::Strips(tiling) => {
+                depthwise_strips::lower(
+                    to,
+                    direction,
+                    &problem,
+                    tiling,
+                    [&dy, &w, &dx],
+                    bias.as_ref(),
+                );
+            }
             Variant::Depthwise => {
                 depthwise::lower(to, direction, &problem, [&dy, &w, &dx], bias.as_ref())
             }

@@ -308,13 +308,13 @@ pub(super) fn lower(
         let into = apart.unwrap_or_else(|| sample(target, n));
         correlate(to, plan, [&from, &packed, &into], bias);
         if let Some(apart) = &apart {
-            copies::interleave(to, plan, apart, &sample(target, n));
+            copies::interleave(to, plan.classes, apart, &sample(target, n));
         }
     }
 }
 
 /// Sample `n` alone.
-fn sample(operand: &Operand, n: u32) -> Operand {
+pub(super) fn sample(operand: &Operand, n: u32) -> Operand {
     let [_, c, d, h, w] = operand.shape.0;
     Operand {
         shape: Shape::new(1, c, d, h, w),

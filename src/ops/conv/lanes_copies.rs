@@ -136,6 +136,7 @@ mod interleaving {
     use super::*;
 
     param_block!(Params {
+        s_offset: u32,
         s_class: u32,
         s_channel: u32,
         s_plane: u32,
@@ -161,11 +162,12 @@ mod interleaving {
         ]
     }
 
-    /// Appends one sample of the target from its classes, side by side in `apart`.
-    pub fn interleave(to: &mut Lowering<'_>, plan: &Plan, apart: &Operand, y: &Operand) {
+    /// Appends one sample of the target from its parity classes (D, H, W), side by side in `apart`.
+    pub fn interleave(to: &mut Lowering<'_>, classes: [usize; 3], apart: &Operand, y: &Operand) {
         let [_, y_c, y_d, y_h, y_w] = y.shape.0.map(|e| e as u32);
         let [_, h, w] = apart.shape.spatial();
         let params = Params {
+            s_offset: apart.offset,
             s_class: apart.shape.per_sample() as u32,
             s_channel: apart.shape.voxels() as u32,
             s_plane: (h * w) as u32,
@@ -176,17 +178,11 @@ mod interleaving {
             y_w,
         };
         let groups = [(y_h * y_w).div_ceil(256), y_d, y_c];
-        to.dispatch(
-            &KERNEL,
-            constants(plan.classes),
-            &params,
-            &[apart, y],
-            groups,
-        );
+        to.dispatch(&KERNEL, constants(classes), &params, &[apart, y], groups);
     }
 }
 
-pub(super) use interleaving::interleave;
+pub(in crate::ops::conv) use interleaving::interleave;
 pub(super) use packing::pack;
 pub(super) use padding::pad;
 

@@ -9,6 +9,7 @@ mod attributes;
 mod bias_grad;
 mod choice;
 mod depthwise;
+mod depthwise_strips;
 mod forward;
 mod gemm;
 mod gemm_weight_grad;
@@ -34,11 +35,12 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
         (&naive::FORWARD, vec![vec![]]),
         (&naive::INPUT_GRAD, vec![vec![]]),
         (&naive::WEIGHT_GRAD, vec![vec![]]),
-        (&bias_grad::KERNEL, vec![vec![]]),
         (&lanes::KERNEL, lanes::specialisations()),
     ];
+    list.extend(bias_grad::kernels());
     list.extend(lanes::copies::kernels());
     list.extend(depthwise::kernels());
+    list.extend(depthwise_strips::kernels());
     list.extend(gemm::kernels());
     list.extend(gemm_weight_grad::kernels());
     list.extend(weight_grad_lanes::kernels());

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    ConvAttributes, Direction, Problem, Variant, candidates, choose, depthwise, gemm_weight_grad,
-    naive, weight_grad_lanes,
+    ConvAttributes, Direction, Problem, Variant, candidates, choose, depthwise, depthwise_strips,
+    gemm_weight_grad, naive, weight_grad_lanes,
 };
 use crate::gpu::DeviceProfile;
 use crate::ops::{
@@ -44,6 +44,9 @@ impl Operator for ConvWeightGrad {
         let plan = weight_grad_lanes::Plan::new(&problem, to.device);
         match choose(Direction::WeightGrad, &problem, to.device, OP, plan)? {
             Variant::Lanes(plan) => weight_grad_lanes::lower(to, &problem, &plan, [&x, &dy, &dw]),
+            Variant::Strips(tiling) => {
+                depthwise_strips::weight_grad(to, &problem, tiling, [&x, &dy, &dw]);
+            }
             Variant::Depthwise => depthwise::weight_grad(to, &problem, &x, &dy, &dw),
             Variant::Gemm => gemm_weight_grad::lower(to, &problem, &x, &dy, &dw),
             Variant::Naive => naive::weight_grad(to, &problem, &x, &dy, &dw),

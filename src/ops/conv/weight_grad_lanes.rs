@@ -300,16 +300,16 @@ pub(super) fn lower(
 }
 
 /// Where rows of vec4 lie, in vec4.
-struct Rows {
-    first: u32,
-    batch: u32,
-    channel: u32,
-    plane: u32,
-    row: u32,
+pub(super) struct Rows {
+    pub first: u32,
+    pub batch: u32,
+    pub channel: u32,
+    pub plane: u32,
+    pub row: u32,
 }
 
 impl Rows {
-    fn of(operand: &Operand) -> Self {
+    pub fn of(operand: &Operand) -> Self {
         let [_, h, w] = operand.shape.spatial();
         Self {
             first: operand.offset / 4,
@@ -323,7 +323,7 @@ impl Rows {
 
 /// `source` itself where it may be read as vec4 rows up to `extent` (H, W), else a copy with `padding` zeros before it
 /// and zeros after it up to `extent`.
-fn padded(
+pub(super) fn padded(
     to: &mut Lowering<'_>,
     source: &Operand,
     padding: [usize; 2],

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::time::Instant;
 
 use clap::Args;
 use indicatif::ProgressBar;
@@ -150,6 +151,8 @@ pub(super) struct Watch<'a> {
 }
 
 struct Phase {
+    /// When the verb began; `None` once the first step was reported.
+    start: Option<Instant>,
     name: &'static str,
     bar: ProgressBar,
     batch: u64,
@@ -160,6 +163,7 @@ struct Phase {
 impl<'a> Watch<'a> {
     pub fn new(output: &'a Output) -> Self {
         let phase = Phase {
+            start: Some(Instant::now()),
             name: "",
             bar: ProgressBar::hidden(),
             batch: 1,
@@ -201,6 +205,11 @@ impl<'a> Watch<'a> {
                 let at = step * phase.batch;
                 phase.bar.set_position(at);
                 phase.tell();
+                if let Some(start) = phase.start.take() {
+                    let seconds = start.elapsed().as_secs_f64();
+                    let line = format!("first step done {seconds:.1} s after the start");
+                    phase.bar.suspend(|| self.output.news(&line));
+                }
             }
             Event::Validation(LogLine::Validation { step, dice, .. }) => {
                 phase.dice = Some(dice);

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+#[cfg(not(target_arch = "wasm32"))]
+use rayon::prelude::*;
+
 use super::adapter::{
     choose, class_of, enumerate, instance, subgroup_sizes, timestamp_features, wanted_or_variable,
 };
@@ -228,18 +231,48 @@ impl Gpu {
         if let Some(found) = lock(&self.pipelines).get(&key) {
             return Ok(found.clone());
         }
-        let source = kernel.specialise(constants)?;
-        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let pipeline = Arc::new(build_pipeline(&self.device, kernel, &source, self.checked));
-        if let Some(error) = pollster::block_on(scope.pop()) {
-            return Err(GpuError::Shader {
-                kernel: kernel.name.to_owned(),
-                reason: error.to_string(),
-            });
-        }
+        let pipeline = Arc::new(self.compile(kernel, constants)?);
         self.counters.pipelines.fetch_add(1, Ordering::Relaxed);
         lock(&self.pipelines).insert(key, pipeline.clone());
         Ok(pipeline)
+    }
+
+    /// Compiles those of `wanted` that are not there yet, on all cores: drivers take up to a second over a large
+    /// register tile, and a training step has dozens of pipelines.
+    ///
+    /// # Errors
+    /// As [`Gpu::pipeline`].
+    pub fn prepare_pipelines<'a>(
+        &self,
+        wanted: impl IntoIterator<Item = (&'static Kernel, &'a Constants)>,
+    ) -> Result<(), GpuError> {
+        let mut missing: BTreeMap<PipelineKey, &'static Kernel> = wanted
+            .into_iter()
+            .map(|(kernel, constants)| ((kernel.name, constants.clone()), kernel))
+            .collect();
+        missing.retain(|key, _| !lock(&self.pipelines).contains_key(key));
+        let missing: Vec<_> = missing.into_iter().collect();
+        let compile = |((_, constants), kernel): &(PipelineKey, &'static Kernel)| {
+            self.pipeline(kernel, constants).map(|_| ())
+        };
+        #[cfg(not(target_arch = "wasm32"))]
+        return missing.par_iter().try_for_each(compile);
+        #[cfg(target_arch = "wasm32")]
+        return missing.iter().try_for_each(compile);
+    }
+
+    fn compile(&self, kernel: &Kernel, constants: &Constants) -> Result<Pipeline, GpuError> {
+        let source = kernel.specialise(constants)?;
+        // Error scopes belong to a thread, so that those of two compilations do not meet.
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let pipeline = build_pipeline(&self.device, kernel, &source, self.checked);
+        match pollster::block_on(scope.pop()) {
+            Some(error) => Err(GpuError::Shader {
+                kernel: kernel.name.to_owned(),
+                reason: error.to_string(),
+            }),
+            None => Ok(pipeline),
+        }
     }
 
     pub(super) fn count_buffer(&self) {

@@ -270,6 +270,8 @@ fn record(
         blocks.extend(&step.dispatch.params);
         blocks.resize(blocks.len().next_multiple_of(UNIFORM_ALIGNMENT), 0);
     }
+    let dispatches = program.steps.iter().map(|step| &step.dispatch);
+    gpu.prepare_pipelines(dispatches.map(|d| (d.kernel, &d.constants)))?;
     let uniform = gpu.create_uniform("parameter blocks", &blocks)?;
     let mut recording = Recording::new();
     for (step, offset) in program.steps.iter().zip(offsets) {

@@ -70,7 +70,7 @@ impl std::fmt::Debug for Gpu {
 }
 
 /// A poisoned lock only says that another thread panicked; the maps behind ours stay consistent.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,8 +1,9 @@
 //! Buffers on the device, and the staging buffers that feed and empty them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
 
+use super::device::lock;
 use super::{Gpu, GpuError};
 
 /// A storage or uniform buffer on the device.
@@ -73,7 +74,7 @@ impl Gpu {
         let download = Download::new(self, bytes)?;
         let mut encoder = self.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(&buffer.raw, 0, &download.raw, 0, Some(padded(bytes)));
-        self.submit(encoder.finish());
+        download.used_by(&self.submit(encoder.finish()));
         download.fetch(self, |content| content.to_vec()).await
     }
 
@@ -117,18 +118,45 @@ fn request_map(raw: &wgpu::Buffer, mode: wgpu::MapMode, state: &Arc<AtomicU8>) {
     });
 }
 
-/// Drives the device until `state` leaves PENDING. On the web the event loop drives it, so this only yields there.
-async fn until_mapped(gpu: &Gpu, state: &AtomicU8) -> Result<(), GpuError> {
-    while state.load(Ordering::Acquire) == PENDING {
-        gpu.check_alive()?;
-        gpu.device
-            .poll(wgpu::PollType::wait_indefinitely())
-            .map_err(|e| GpuError::Lost(e.to_string()))?;
+/// A buffer that host and device pass to each other.
+#[derive(Debug)]
+struct Shared {
+    state: Arc<AtomicU8>,
+    /// The submission that used it last.
+    submission: Mutex<Option<wgpu::SubmissionIndex>>,
+}
+
+impl Shared {
+    fn new() -> Self {
+        Self {
+            state: Arc::new(AtomicU8::new(IDLE)),
+            submission: Mutex::new(None),
+        }
     }
-    gpu.check_alive()?;
-    match state.load(Ordering::Acquire) {
-        READY => Ok(()),
-        _ => Err(GpuError::Lost("a buffer could not be mapped".to_owned())),
+
+    fn used_by(&self, submission: &wgpu::SubmissionIndex) {
+        *lock(&self.submission) = Some(submission.clone());
+    }
+
+    /// Drives the device until the mapping asked for has come to its end. Waits for the submission that used the buffer
+    /// last and for no later one, so that the device goes on computing meanwhile. On the web the event loop drives it, so
+    /// this only yields there.
+    async fn until_mapped(&self, gpu: &Gpu) -> Result<(), GpuError> {
+        while self.state.load(Ordering::Acquire) == PENDING {
+            gpu.check_alive()?;
+            let wait = wgpu::PollType::Wait {
+                submission_index: lock(&self.submission).clone(),
+                timeout: None,
+            };
+            gpu.device
+                .poll(wait)
+                .map_err(|e| GpuError::Lost(e.to_string()))?;
+        }
+        gpu.check_alive()?;
+        match self.state.load(Ordering::Acquire) {
+            READY => Ok(()),
+            _ => Err(GpuError::Lost("a buffer could not be mapped".to_owned())),
+        }
     }
 }
 
@@ -136,7 +164,7 @@ async fn until_mapped(gpu: &Gpu, state: &AtomicU8) -> Result<(), GpuError> {
 #[derive(Debug)]
 pub struct Download {
     pub(super) raw: wgpu::Buffer,
-    state: Arc<AtomicU8>,
+    shared: Shared,
     bytes: u64,
 }
 
@@ -149,18 +177,23 @@ impl Download {
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         Ok(Self {
             raw: gpu.create("download", padded(bytes), usage)?.raw,
-            state: Arc::new(AtomicU8::new(IDLE)),
+            shared: Shared::new(),
             bytes,
         })
     }
 
-    /// Waits for the device and shows the bytes to `take`.
+    /// Notes the submission that copies into it.
+    pub(super) fn used_by(&self, submission: &wgpu::SubmissionIndex) {
+        self.shared.used_by(submission);
+    }
+
+    /// Waits for the submission that copied into it last and shows the bytes to `take`.
     ///
     /// # Errors
     /// [`GpuError::Lost`].
     pub async fn fetch<R>(&self, gpu: &Gpu, take: impl FnOnce(&[u8]) -> R) -> Result<R, GpuError> {
-        request_map(&self.raw, wgpu::MapMode::Read, &self.state);
-        until_mapped(gpu, &self.state).await?;
+        request_map(&self.raw, wgpu::MapMode::Read, &self.shared.state);
+        self.shared.until_mapped(gpu).await?;
         let view = self
             .raw
             .get_mapped_range(..self.bytes.next_multiple_of(4))
@@ -176,7 +209,7 @@ impl Download {
 #[derive(Debug)]
 pub struct Staging {
     pub(super) raw: wgpu::Buffer,
-    state: Arc<AtomicU8>,
+    shared: Shared,
 }
 
 impl Staging {
@@ -187,9 +220,9 @@ impl Staging {
     pub fn new(gpu: &Gpu, bytes: u64) -> Result<Self, GpuError> {
         let usage = wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC;
         let raw = gpu.create("staging", padded(bytes), usage)?.raw;
-        let state = Arc::new(AtomicU8::new(IDLE));
-        request_map(&raw, wgpu::MapMode::Write, &state);
-        Ok(Self { raw, state })
+        let shared = Shared::new();
+        request_map(&raw, wgpu::MapMode::Write, &shared.state);
+        Ok(Self { raw, shared })
     }
 
     /// Waits until the device no longer reads it, then copies `content` in.
@@ -197,7 +230,7 @@ impl Staging {
     /// # Errors
     /// [`GpuError::Lost`].
     pub async fn fill(&self, gpu: &Gpu, content: &[u8]) -> Result<(), GpuError> {
-        until_mapped(gpu, &self.state).await?;
+        self.shared.until_mapped(gpu).await?;
         let mut view = self
             .raw
             .get_mapped_range_mut(..content.len() as u64)
@@ -208,8 +241,9 @@ impl Staging {
         Ok(())
     }
 
-    /// Makes it writable again once the submitted copies are done; call after the submit.
-    pub fn recycle(&self) {
-        request_map(&self.raw, wgpu::MapMode::Write, &self.state);
+    /// Makes it writable again once `submission`, which copies from it, is done.
+    pub(super) fn recycle(&self, submission: &wgpu::SubmissionIndex) {
+        self.shared.used_by(submission);
+        request_map(&self.raw, wgpu::MapMode::Write, &self.shared.state);
     }
 }

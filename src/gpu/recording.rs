@@ -100,8 +100,9 @@ impl Recording {
             }
         }
         encode_fetches(&mut encoder, transfers);
-        gpu.submit(encoder.finish());
-        recycle(transfers);
+        let submission = gpu.submit(encoder.finish());
+        recycle(transfers, &submission);
+        await_fetches(transfers, &submission);
         Ok(())
     }
 
@@ -120,15 +121,14 @@ impl Recording {
         let mut times = Vec::with_capacity(self.dispatches.len());
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         encode_uploads(&mut encoder, transfers);
-        gpu.submit(encoder.finish());
-        recycle(transfers);
+        recycle(transfers, &gpu.submit(encoder.finish()));
         // A query set holds at most 4096 timestamps.
         for chunk in self.dispatches.chunks(2048) {
             times.extend(time_chunk(gpu, chunk).await?);
         }
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         encode_fetches(&mut encoder, transfers);
-        gpu.submit(encoder.finish());
+        await_fetches(transfers, &gpu.submit(encoder.finish()));
         Ok(times)
     }
 }
@@ -156,10 +156,18 @@ fn encode_fetches(encoder: &mut wgpu::CommandEncoder, transfers: &[Transfer<'_>]
     }
 }
 
-fn recycle(transfers: &[Transfer<'_>]) {
+fn recycle(transfers: &[Transfer<'_>], submission: &wgpu::SubmissionIndex) {
     for transfer in transfers {
         if let Transfer::Upload(staging, ..) = transfer {
-            staging.recycle();
+            staging.recycle(submission);
+        }
+    }
+}
+
+fn await_fetches(transfers: &[Transfer<'_>], submission: &wgpu::SubmissionIndex) {
+    for transfer in transfers {
+        if let Transfer::Fetch(_, _, download, ..) = transfer {
+            download.used_by(submission);
         }
     }
 }
@@ -190,7 +198,7 @@ async fn time_chunk(gpu: &Gpu, chunk: &[RecordedDispatch]) -> Result<Vec<Dispatc
     }
     encoder.resolve_query_set(&queries, 0..count, &resolved, 0);
     encoder.copy_buffer_to_buffer(&resolved, 0, &download.raw, 0, Some(bytes));
-    gpu.submit(encoder.finish());
+    download.used_by(&gpu.submit(encoder.finish()));
     let period_ms = f64::from(gpu.queue.get_timestamp_period()) * 1e-6;
     download
         .fetch(gpu, |content| {

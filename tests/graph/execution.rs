@@ -1,5 +1,7 @@
 //! Programs on the device: allocation, reuse of memory, views, shared parameters.
 
+use std::time::Instant;
+
 use voxseg::gpu::{DeviceProfile, Gpu};
 use voxseg::graph::{
     Executor, Graph, GraphError, Init, Parameters, Program, ProgramOptions, differentiate,
@@ -8,6 +10,7 @@ use voxseg::graph::{
 use voxseg::ops::ValueId;
 use voxseg::ops::elementwise::add;
 use voxseg::ops::layout::{concat, slice_channels};
+use voxseg::ops::pool::global_avg_pool;
 use voxseg::tensor::{HostTensor, Shape};
 
 use crate::gpu;
@@ -108,6 +111,35 @@ fn inputs_keep_their_content_until_written_again() {
         assert_eq!(executor.fetch().await.unwrap().unwrap()[0].data[0], 2.0);
         assert_eq!(executor.fetch().await.unwrap().unwrap()[0].data[0], 3.0);
         assert!(executor.fetch().await.unwrap().is_none());
+    });
+}
+
+/// While the host looks at the results of one run, the device computes the next.
+#[test]
+fn fetching_a_run_does_not_wait_for_the_next() {
+    let shape = Shape::new(1, 64, 32, 64, 64);
+    let mut graph = Graph::new();
+    let x = graph.input("x", shape).unwrap();
+    let mut y = x;
+    for _ in 0..20 {
+        y = add(&mut graph, y, x).unwrap();
+    }
+    let sum = global_avg_pool(&mut graph, y).unwrap();
+    let options = ProgramOptions::default();
+    let program = Program::compile(graph, &[sum], gpu().profile(), options).unwrap();
+    let executor = Executor::new(program, &mut Parameters::new(gpu(), 0)).unwrap();
+    let ones = vec![1.0; shape.len()];
+    pollster::block_on(async {
+        executor.run(&[(x, &ones)]).await.unwrap();
+        executor.fetch().await.unwrap();
+        let start = Instant::now();
+        executor.run(&[]).await.unwrap();
+        executor.run(&[]).await.unwrap();
+        executor.fetch().await.unwrap();
+        let first = start.elapsed();
+        executor.fetch().await.unwrap();
+        let both = start.elapsed();
+        assert!(both > first.mul_f64(1.3), "{first:?} of {both:?}");
     });
 }
 

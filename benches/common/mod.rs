@@ -1,9 +1,11 @@
 //! What every benchmark does: measure the adapter's peak, verify a case, time it, and report it beside its twin.
 
 mod case;
+pub mod network;
 pub mod peak;
 mod rig;
 mod run;
+pub mod truth;
 
 use std::error::Error;
 use std::time::Duration;

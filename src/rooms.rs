@@ -28,7 +28,7 @@ const FLOORS: [&str; 20] = [
 ];
 
 /// Files that every room may use, and that use none.
-const GROUND: [&str; 4] = ["fsio", "hash", "style", "table"];
+const GROUND: [&str; 5] = ["bytes", "fsio", "hash", "style", "table"];
 
 fn rust_files(path: &Path) -> Vec<PathBuf> {
     if path.is_file() {

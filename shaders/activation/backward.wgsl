@@ -1,11 +1,12 @@
 // dx = dy * act'(x), element by element.
 //
-// Index map and operands as in activation/forward. act'(x) is computed from x; at a corner it is the side that PyTorch
-// takes. The gradient of PReLU's slopes is a sum of its own, reduce/products. Written `=`.
+// Index map and operands as in activation/forward. IN_PLACE takes dy from dx, and x then stands at the binding of dy.
+// act'(x) is computed from x; at a corner it is the side that PyTorch takes. The gradient of PReLU's slopes is a sum of its own, reduce/products. Written `=`.
 // Accuracy: a few roundings, the sigmoid that of exp. Deterministic: each output has one writer.
 
 alias Pack = f32;
 const KIND: u32 = 1;
+const IN_PLACE: u32 = 0;
 const LANES: u32 = 256;
 const STEPS: u32 = 8;
 const RELU: u32 = 1;
@@ -82,6 +83,12 @@ fn main(
         if i >= params.packs {
             break;
         }
-        dx[to_dx + i] = dy[from_dy + i] * activate_gradient(x[from_x + i], slope);
+        var upstream: Pack;
+        if IN_PLACE == 1 {
+            upstream = dx[to_dx + i];
+        } else {
+            upstream = dy[from_dy + i];
+        }
+        dx[to_dx + i] = upstream * activate_gradient(x[from_x + i], slope);
     }
 }

@@ -1,11 +1,13 @@
 // y = a + b (OPERATION 0) or y = a * b (1), element by element.
 //
 // Index map: one workgroup = LANES * STEPS consecutive packs of one sample, lane l taking l, l + LANES, ...; (x, y) of the grid
-// count blocks, z is the sample. Saves nothing: the gradients are dy for a sum, and products with dy for a product.
+// count blocks, z is the sample. IN_PLACE takes the first operand from y, and b then stands at the binding of a.
+// Saves nothing: the gradients are dy for a sum, and products with dy for a product.
 // Written `=`. Accuracy: one rounding. Deterministic: each output has one writer.
 
 alias Pack = f32;
 const OPERATION: u32 = 0;
+const IN_PLACE: u32 = 0;
 const LANES: u32 = 256;
 const STEPS: u32 = 8;
 
@@ -40,10 +42,16 @@ fn main(
         if i >= params.packs {
             break;
         }
-        if OPERATION == 0 {
-            y[to_y + i] = a[from_a + i] + b[from_b + i];
+        var left: Pack;
+        if IN_PLACE == 1 {
+            left = y[to_y + i];
         } else {
-            y[to_y + i] = a[from_a + i] * b[from_b + i];
+            left = a[from_a + i];
+        }
+        if OPERATION == 0 {
+            y[to_y + i] = left + b[from_b + i];
+        } else {
+            y[to_y + i] = left * b[from_b + i];
         }
     }
 }

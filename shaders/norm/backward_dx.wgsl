@@ -1,11 +1,13 @@
 // dx = rstd * (gamma dz - a - xhat b), dz = dy * act'(z), z = gamma xhat + beta, xhat = (x - mean) * rstd: the whole gradient
 // with respect to x, the paths through mean and rstd included (a and b are their share, see norm/backward_coefficients).
 //
-// Index map as in norm/apply; the numbers of row n * C + c are two vec4 of `coefficients`. Written `=`.
+// Index map as in norm/apply; the numbers of row n * C + c are two vec4 of `coefficients`. IN_PLACE takes dy from dx, and x
+// then stands at the binding of dy. Written `=`.
 // Deterministic: each output has one writer.
 
 alias Pack = f32;
 const KIND: u32 = 0;
+const IN_PLACE: u32 = 0;
 const LANES: u32 = 256;
 const STEPS: u32 = 8;
 const RELU: u32 = 1;
@@ -83,7 +85,13 @@ fn main(
         }
         let xhat = (x[from_x + i] - Pack(affine.x)) * affine.y;
         let z = affine.z * xhat + Pack(affine.w);
-        let dz = dy[from_dy + i] * activate_gradient(z, Pack(rest.x));
+        var upstream: Pack;
+        if IN_PLACE == 1 {
+            upstream = dx[to_dx + i];
+        } else {
+            upstream = dy[from_dy + i];
+        }
+        let dz = upstream * activate_gradient(z, Pack(rest.x));
         dx[to_dx + i] = affine.y * (affine.z * dz - Pack(rest.y) - xhat * rest.z);
     }
 }

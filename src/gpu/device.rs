@@ -140,6 +140,7 @@ impl Gpu {
                 max_invocations: limits.max_compute_invocations_per_workgroup,
                 subgroup: subgroup_sizes(adapter),
                 f16: features.contains(wgpu::Features::SHADER_F16),
+                memory_budget: None,
                 forced_variants: options.forced_variants.clone(),
                 measured_variants: options.measured_variants.clone(),
             },

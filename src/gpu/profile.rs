@@ -28,6 +28,8 @@ pub struct DeviceProfile {
     pub subgroup: Option<(u32, u32)>,
     /// Whether kernels may use f16.
     pub f16: bool,
+    /// Bytes of device memory that one training step may plan for; none where `None`. WebGPU does not tell what there is.
+    pub memory_budget: Option<u64>,
     /// Kernel variants forced by family (`"conv"` to `"naive"`), for tests, tuning and fault finding.
     pub forced_variants: BTreeMap<String, String>,
     /// Kernel variants that measuring found to be the fastest, by problem.
@@ -45,6 +47,7 @@ impl DeviceProfile {
             max_invocations: 256,
             subgroup: None,
             f16: false,
+            memory_budget: None,
             forced_variants: BTreeMap::new(),
             measured_variants: BTreeMap::new(),
         }

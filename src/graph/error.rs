@@ -1,5 +1,6 @@
 //! Errors of building, planning and running a graph.
 
+use crate::bytes::Bytes;
 use crate::gpu::GpuError;
 use crate::ops::OpError;
 use crate::tensor::Shape;
@@ -74,6 +75,18 @@ pub enum GraphError {
         /// What it needs, bytes.
         bytes: u64,
     },
+    /// A training step that cannot be planned within the budget of memory.
+    #[error(
+        "a training step of this network needs at least {} of device memory on this patch, the budget is {}. Raise \
+         --memory-budget, or use a smaller patch, a smaller batch or fewer features",
+        rounded_up(*least), Bytes(*budget)
+    )]
+    Budget {
+        /// What it may plan for, bytes.
+        budget: u64,
+        /// The least that was reached by making values again in the backward part, bytes.
+        least: u64,
+    },
     /// A limit other than size.
     #[error("node `{node}`: {reason}")]
     Limit {
@@ -85,6 +98,11 @@ pub enum GraphError {
     /// The device failed.
     #[error(transparent)]
     Gpu(#[from] GpuError),
+}
+
+/// In whole MiB: what a user can give as a budget.
+fn rounded_up(bytes: u64) -> Bytes {
+    Bytes(bytes.next_multiple_of(1 << 20))
 }
 
 fn percent(limit: u64, bytes: u64) -> String {
@@ -99,6 +117,7 @@ impl GraphError {
             Self::Limit { .. }
             | Self::TooLarge { .. }
             | Self::HostMemory { .. }
+            | Self::Budget { .. }
             | Self::StoredShape { .. } => true,
             _ => false,
         }

@@ -1,5 +1,6 @@
 //! The static graph: build, differentiate, simplify, plan memory, record, run.
 
+mod budget;
 mod differentiate;
 mod error;
 mod executor;
@@ -9,20 +10,23 @@ mod placement;
 mod plan;
 mod profile;
 mod program;
+mod recompute;
 mod store;
 mod summary;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+pub use budget::{Recomputed, compile_training};
 pub use differentiate::differentiate;
 pub use error::GraphError;
 pub use executor::{Executor, NodeTime};
 pub use init::Init;
-pub use passes::{recompute_cheap_values, remove_dead_nodes};
+pub use passes::remove_dead_nodes;
 pub use plan::{MemoryPlan, Request, peak_bytes, plan_memory};
 pub use profile::{OperatorTime, Profile};
 pub use program::{Program, ProgramOptions, Resident};
+pub use recompute::{Family, Recomputation, recompute_cheap_values};
 pub use store::{Parameters, StoredTensor};
 pub use summary::{NodeSummary, ProgramSummary};
 

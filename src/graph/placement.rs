@@ -1,6 +1,7 @@
-//! Where each value lies: storage of its own, or a part of another value's (views, and concatenations made in place).
+//! Where each value lies: storage of its own, or a part of another value's (views, concatenations made in place, and
+//! outputs that take over the storage of an input).
 
-use super::{Graph, GraphError, Role};
+use super::{Graph, Node, Role};
 use crate::ops::{BufferRef, Layout, Operand, ValueId};
 
 /// A value inside the storage of `root`.
@@ -16,20 +17,33 @@ pub(super) struct Placement {
 struct Parent {
     value: ValueId,
     offset: usize,
-    /// A concatenation's input can be taken out again (it is then copied); a view cannot.
-    is_concat: bool,
+    tie: Tie,
 }
 
-/// Places all values.
-pub(super) fn place(graph: &Graph) -> Result<Vec<Placement>, GraphError> {
+/// Why a value lies in another.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tie {
+    /// It is a view, which cannot be undone.
+    View,
+    /// A concatenation is made of it; taken out again, it is copied.
+    Concat,
+    /// Its node writes it over an input.
+    TakeOver,
+}
+
+/// Places all values. With `in_place`, outputs take over the storage of inputs that die at their node.
+pub(super) fn place(graph: &Graph, outputs: &[ValueId], in_place: bool) -> Vec<Placement> {
     let mut parents = views(graph);
     place_concat_inputs(graph, &mut parents);
     while let Some(culprit) = find_conflict(graph, &parents) {
         parents[culprit.0 as usize] = None;
     }
-    Ok((0..graph.values.len() as u32)
+    if in_place {
+        take_over(graph, outputs, &mut parents);
+    }
+    (0..graph.values.len() as u32)
         .map(|i| resolve(graph, &parents, ValueId(i)))
-        .collect())
+        .collect()
 }
 
 fn views(graph: &Graph) -> Vec<Option<Parent>> {
@@ -43,7 +57,7 @@ fn views(graph: &Graph) -> Vec<Option<Parent>> {
         parents[node.outputs[0].0 as usize] = Some(Parent {
             value: node.inputs[0],
             offset,
-            is_concat: false,
+            tie: Tie::View,
         });
     }
     parents
@@ -63,7 +77,7 @@ fn place_concat_inputs(graph: &Graph, parents: &mut [Option<Parent>]) {
                 *slot = Some(Parent {
                     value: node.outputs[0],
                     offset,
-                    is_concat: true,
+                    tie: Tie::Concat,
                 });
             }
             offset += value.shape.per_sample();
@@ -73,29 +87,96 @@ fn place_concat_inputs(graph: &Graph, parents: &mut [Option<Parent>]) {
 
 /// A kernel may not bind one buffer both to read and to write. Gives a concatenation input whose removal helps.
 fn find_conflict(graph: &Graph, parents: &[Option<Parent>]) -> Option<ValueId> {
-    let root = |v| resolve(graph, parents, v).root;
-    for node in &graph.nodes {
-        if node.op.layout() != Layout::Fresh {
-            continue;
-        }
-        for &output in &node.outputs {
-            if node.inputs.iter().any(|&i| root(i) == root(output)) {
-                return concat_ancestor(parents, output);
-            }
-        }
+    graph
+        .nodes
+        .iter()
+        .filter_map(|node| conflict_at(graph, parents, node))
+        .find_map(|output| concat_ancestor(parents, output))
+}
+
+/// An output of `node` that lies in the storage of an input which it did not take over.
+fn conflict_at(graph: &Graph, parents: &[Option<Parent>], node: &Node) -> Option<ValueId> {
+    if node.op.layout() != Layout::Fresh {
+        return None;
     }
-    None
+    let root = |v| resolve(graph, parents, v).root;
+    node.outputs.iter().copied().find(|&output| {
+        let taken = parents[output.0 as usize]
+            .filter(|p| p.tie == Tie::TakeOver)
+            .map(|p| p.value);
+        let sharing = |&&i: &&ValueId| root(i) == root(output);
+        let inputs: Vec<&ValueId> = node.inputs.iter().filter(sharing).collect();
+        match taken {
+            Some(value) => inputs != [&value],
+            None => !inputs.is_empty(),
+        }
+    })
 }
 
 /// The nearest value on the way up from `value` that lies in a concatenation's output.
 fn concat_ancestor(parents: &[Option<Parent>], mut value: ValueId) -> Option<ValueId> {
     while let Some(parent) = parents[value.0 as usize] {
-        if parent.is_concat {
+        if parent.tie == Tie::Concat {
             return Some(value);
         }
         value = parent.value;
     }
     None
+}
+
+/// Lets each first output take over an input where the operator allows it, the input fills its storage, and nothing
+/// in that storage is touched afterwards.
+fn take_over(graph: &Graph, outputs: &[ValueId], parents: &mut [Option<Parent>]) {
+    let mut last = last_touches(graph, outputs, parents);
+    for (at, node) in graph.nodes.iter().enumerate() {
+        let Some(&output) = node.outputs.first() else {
+            continue;
+        };
+        for index in node.op.in_place() {
+            let input = node.inputs[index];
+            let root = resolve(graph, parents, input).root;
+            let fills = graph.value(root).shape.len() == graph.value(input).shape.len()
+                && graph.value(input).shape == graph.value(output).shape;
+            let dies = last[root.0 as usize] == Some(at);
+            let computed = graph.value(root).role == Role::Computed;
+            if !(fills && dies && computed && parents[output.0 as usize].is_none()) {
+                continue;
+            }
+            parents[output.0 as usize] = Some(Parent {
+                value: input,
+                offset: 0,
+                tie: Tie::TakeOver,
+            });
+            // What is touched after the node does not lie in the old storage, so only the node itself can conflict.
+            if conflict_at(graph, parents, node).is_some() {
+                parents[output.0 as usize] = None;
+                continue;
+            }
+            last[root.0 as usize] = last[output.0 as usize];
+            break;
+        }
+    }
+}
+
+/// The last node that touches anything in the storage of each root; beyond the nodes for what is fetched.
+fn last_touches(
+    graph: &Graph,
+    outputs: &[ValueId],
+    parents: &[Option<Parent>],
+) -> Vec<Option<usize>> {
+    let mut last = vec![None; graph.values.len()];
+    let mut touch = |value: ValueId, at: usize| {
+        last[resolve(graph, parents, value).root.0 as usize] = Some(at);
+    };
+    for (at, node) in graph.nodes.iter().enumerate() {
+        for &value in node.inputs.iter().chain(&node.outputs) {
+            touch(value, at);
+        }
+    }
+    for &output in outputs {
+        touch(output, graph.nodes.len());
+    }
+    last
 }
 
 fn resolve(graph: &Graph, parents: &[Option<Parent>], value: ValueId) -> Placement {

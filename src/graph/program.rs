@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::placement::{Placement, operand, place};
 use super::plan::{MemoryPlan, Request, peak_bytes, plan_memory};
-use super::{Graph, GraphError, Role};
+use super::{Graph, GraphError, Recomputed, Role};
 use crate::gpu::DeviceProfile;
 use crate::ops::{BufferRef, Cost, Dispatch, Layout, Lowering, OpError, Operand, ValueId};
 
@@ -14,7 +14,7 @@ const MAX_WORKGROUPS: u32 = 65_535;
 /// How a graph is compiled.
 #[derive(Clone, Copy, Debug)]
 pub struct ProgramOptions {
-    /// Whether tensors whose lifetimes do not meet share memory.
+    /// Whether tensors whose lifetimes do not meet share memory, and outputs take over the storage of dying inputs.
     pub reuse_memory: bool,
 }
 
@@ -50,6 +50,8 @@ pub struct Program {
     pub(super) residents: Vec<Resident>,
     plan: MemoryPlan,
     peak_bytes: u64,
+    recomputed: Vec<Recomputed>,
+    recomputed_madds: f64,
 }
 
 /// A tensor or scratch buffer of the memory plan, alive from node `first` to node `last`, both inclusive.
@@ -65,6 +67,9 @@ pub struct Resident {
     pub last: usize,
     /// The slot that it lies in.
     pub slot: usize,
+    /// The value whose storage it is; none for scratch space.
+    #[serde(skip)]
+    pub(super) root: Option<ValueId>,
 }
 
 /// What asks for planned memory.
@@ -85,7 +90,7 @@ impl Program {
         device: &DeviceProfile,
         options: ProgramOptions,
     ) -> Result<Self, GraphError> {
-        let placements = place(&graph)?;
+        let placements = place(&graph, outputs, options.reuse_memory);
         let lowered = lower_nodes(&graph, &placements, device)?;
         let requests = lifetimes(&graph, &placements, &lowered, outputs);
         check_sizes(&graph, &placements, &requests, device)?;
@@ -105,6 +110,10 @@ impl Program {
                 first: request.first,
                 last: request.last,
                 slot,
+                root: match tenant {
+                    Tenant::Root(value) => Some(*value),
+                    Tenant::Scratch { .. } => None,
+                },
             })
             .collect();
         let storage_of = |tenant: Tenant| match (slots.get(&tenant), tenant) {
@@ -147,6 +156,8 @@ impl Program {
             peak_bytes: peak_bytes(&list),
             plan,
             graph,
+            recomputed: Vec::new(),
+            recomputed_madds: 0.0,
         })
     }
 
@@ -163,6 +174,21 @@ impl Program {
     /// The most bytes of activations and scratch space alive at once; no plan can need less.
     pub fn peak_bytes(&self) -> u64 {
         self.peak_bytes
+    }
+
+    /// What the backward part makes again instead of keeping it.
+    pub fn recomputed(&self) -> &[Recomputed] {
+        &self.recomputed
+    }
+
+    /// Multiply-adds of a run that make such values again, each as often as it is made.
+    pub fn recomputed_madds(&self) -> f64 {
+        self.recomputed_madds
+    }
+
+    pub(super) fn set_recomputed(&mut self, recomputed: Vec<Recomputed>, madds: f64) {
+        self.recomputed = recomputed;
+        self.recomputed_madds = madds;
     }
 
     /// Bytes of parameters, states and inputs.

@@ -113,6 +113,12 @@ pub trait Operator: Debug + Send + Sync {
         &[]
     }
 
+    /// Inputs whose storage output 0 may take over where nothing reads them afterwards. The lowering then finds that
+    /// operand and output 0 at one place ([`Operand::is_at`]) and must not bind it to read and to write at once.
+    fn in_place(&self) -> Vec<usize> {
+        Vec::new()
+    }
+
     /// Whether its outputs are cheaper to compute again in the backward pass than to keep.
     fn is_cheap(&self) -> bool {
         false
@@ -187,6 +193,12 @@ impl Operand {
         self.shape.voxels().is_multiple_of(4)
             && self.offset.is_multiple_of(4)
             && self.batch_stride.is_multiple_of(4)
+    }
+
+    /// Whether it lies where `other` lies.
+    pub fn is_at(&self, other: &Self) -> bool {
+        (self.buffer, self.offset, self.batch_stride)
+            == (other.buffer, other.offset, other.batch_stride)
     }
 
     /// Whether its elements lie without a gap.

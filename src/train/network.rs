@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::dataset::Labels;
 use crate::gpu::DeviceProfile;
-use crate::graph::{
-    Graph, Program, ProgramOptions, differentiate, recompute_cheap_values, remove_dead_nodes,
-};
+use crate::graph::{Graph, Program, compile_training, differentiate};
 use crate::losses::{LossConfig, Truth, supervised_loss};
 use crate::models::{ModelError, UNetConfig};
 use crate::nn::Mode;
@@ -137,22 +135,20 @@ impl SupervisedGraph {
         })
     }
 
-    /// Simplifies and compiles it; `outputs` can be fetched.
+    /// Compiles it within the memory budget of `device`; `outputs` can be fetched.
     ///
     /// # Errors
     /// [`ModelError`] where the device is too small.
     pub fn compile(
-        mut self,
+        self,
         outputs: &[ValueId],
         device: &DeviceProfile,
     ) -> Result<Program, ModelError> {
-        recompute_cheap_values(&mut self.graph, self.forward_nodes, outputs);
-        remove_dead_nodes(&mut self.graph, outputs);
-        Ok(Program::compile(
-            self.graph,
+        Ok(compile_training(
+            &self.graph,
+            self.forward_nodes,
             outputs,
             device,
-            ProgramOptions::default(),
         )?)
     }
 }

@@ -3,6 +3,7 @@
 mod execution;
 mod failures;
 mod measured;
+mod memory;
 mod planner;
 
 use std::sync::{Arc, OnceLock};

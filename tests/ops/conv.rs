@@ -287,6 +287,15 @@ fn chosen_conv_matches_the_reference_forward_and_backward() {
 }
 
 #[test]
+fn samples_too_large_for_one_padded_copy_match_the_reference() {
+    let k = ConvAttributes::same([3, 3, 3]);
+    check_conv(k, [12, 1], [18, 70, 150], Some("lanes"));
+    check_conv(k, [1, 12], [18, 70, 150], Some("lanes"));
+    let strided = k.with_stride([2, 2, 2]);
+    check_conv(strided, [10, 2], [23, 70, 150], Some("lanes"));
+}
+
+#[test]
 fn a_long_bias_gradient_is_added_in_stages() {
     for size in [[21, 31, 41], [16, 32, 48]] {
         let dy = random(Shape::new(2, 3, 1, 1, 1).with_spatial(size), 1);

@@ -184,15 +184,18 @@ impl Operator for ActivateBackward {
             slope: self.0.slope(),
         };
         let groups = tiling.groups();
-        let constants = constants(self.0, &tiling);
-        to.dispatch(
-            &BACKWARD,
-            constants,
-            &params,
-            &[&x, &slopes, &dy, &dx],
-            groups,
-        );
+        let mut constants = constants(self.0, &tiling);
+        let in_place = dx.is_at(&dy);
+        constants.push(("IN_PLACE", u32::from(in_place)));
+        // In place, dy is read through the binding of dx, and x stands at its own.
+        let upstream = if in_place { &x } else { &dy };
+        let operands = [&x, &slopes, upstream, &dx];
+        to.dispatch(&BACKWARD, constants, &params, &operands, groups);
         Ok(())
+    }
+
+    fn in_place(&self) -> Vec<usize> {
+        vec![1 + usize::from(self.0.takes_slope())]
     }
 
     fn cost(&self, inputs: &[Shape], _outputs: &[Shape]) -> Cost {

@@ -13,8 +13,9 @@ use crate::ops::reduce::{MAP_STEPS, specialisations, with};
 pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
     let of = |a: Activation| with(specialisations(MAP_STEPS), "KIND", a.kind());
     let constants = Activation::ALL.map(of).concat();
+    let backward = [0, 1].map(|in_place| with(constants.clone(), "IN_PLACE", in_place));
     vec![
-        (&activate::FORWARD, constants.clone()),
-        (&activate::BACKWARD, constants),
+        (&activate::FORWARD, constants),
+        (&activate::BACKWARD, backward.concat()),
     ]
 }

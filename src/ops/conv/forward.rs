@@ -50,14 +50,15 @@ impl Operator for ConvForward {
         let (x, w) = (io.inputs[0], io.inputs[1]);
         let size = graph.shape(x).spatial();
         let mut grads = vec![None; io.inputs.len()];
-        if io.needs[0] {
-            grads[0] = Some(conv_input_grad(graph, dy, w, None, self.attributes, size)?);
+        // The gradient of the input last: it is as large as x, which the gradient of the weight frees.
+        if io.needs.get(2) == Some(&true) {
+            grads[2] = Some(bias_grad(graph, dy)?);
         }
         if io.needs[1] {
             grads[1] = Some(conv_weight_grad(graph, x, dy, self.attributes)?);
         }
-        if io.needs.get(2) == Some(&true) {
-            grads[2] = Some(bias_grad(graph, dy)?);
+        if io.needs[0] {
+            grads[0] = Some(conv_input_grad(graph, dy, w, None, self.attributes, size)?);
         }
         Ok(grads)
     }

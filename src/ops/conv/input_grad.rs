@@ -54,14 +54,15 @@ impl Operator for ConvInputGrad {
         let upstream = io.grad(OP)?;
         let (dy, w) = (io.inputs[0], io.inputs[1]);
         let mut grads = vec![None; io.inputs.len()];
-        if io.needs[0] {
-            grads[0] = Some(conv(graph, upstream, w, None, self.attributes)?);
+        // In the order of a convolution's gradients, and for the same reason.
+        if io.needs.get(2) == Some(&true) {
+            grads[2] = Some(bias_grad(graph, upstream)?);
         }
         if io.needs[1] {
             grads[1] = Some(conv_weight_grad(graph, upstream, dy, self.attributes)?);
         }
-        if io.needs.get(2) == Some(&true) {
-            grads[2] = Some(bias_grad(graph, upstream)?);
+        if io.needs[0] {
+            grads[0] = Some(conv(graph, upstream, w, None, self.attributes)?);
         }
         Ok(grads)
     }

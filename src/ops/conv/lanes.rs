@@ -77,6 +77,10 @@ fn tile_for(size: [usize; 3]) -> [usize; 3] {
     }
 }
 
+/// The padded copy is cut into slabs of about so many bytes, but into few of them: they overlap by their halo.
+const SLAB_BYTES: usize = 8 << 20;
+const MAX_SLABS: usize = 4;
+
 /// The cross-correlation that is run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
@@ -228,6 +232,27 @@ impl Plan {
         )
     }
 
+    /// This plan cut along D, so that not all of the padded copy is there at once: the first plane of each slab in the
+    /// target, and its plan.
+    fn slabs(&self) -> Vec<(usize, Self)> {
+        let count = (4 * self.padded().len())
+            .div_ceil(SLAB_BYTES)
+            .min(MAX_SLABS);
+        let depth = self.size[0];
+        let planes = match self.is_pointwise() {
+            true => depth,
+            false => depth.div_ceil(count).next_multiple_of(self.tile[0]),
+        };
+        (0..depth)
+            .step_by(planes)
+            .map(|first| {
+                let mut slab = *self;
+                slab.size[0] = planes.min(depth - first);
+                (first, slab)
+            })
+            .collect()
+    }
+
     fn packed_len(&self) -> usize {
         let taps = self.channels * self.taps[1] * self.taps[2];
         let a_step = taps.div_ceil(4) * 4 * self.blocks() * LANES;
@@ -289,7 +314,12 @@ pub(super) fn lower(
     let read_in_place = row_free && same_extents && source.is_vec4();
     let whole_rows = plan.size[2].is_multiple_of(4) || read_in_place;
     let write_in_place = plan.class_count() == 1 && whole_rows && target.is_vec4();
-    let padded = (!read_in_place).then(|| to.scratch(plan.padded()));
+    let slabs = match read_in_place {
+        true => vec![(0, *plan)],
+        false => plan.slabs(),
+    };
+    // The first slab is the largest.
+    let padded = (!read_in_place).then(|| to.scratch(slabs[0].1.padded()));
     let apart = (!write_in_place).then(|| {
         let mut shape = plan.classes_side_by_side();
         if read_in_place {
@@ -298,15 +328,21 @@ pub(super) fn lower(
         to.scratch(shape)
     });
     for n in 0..target.shape.n() as u32 {
-        let from = match &padded {
-            Some(padded) => {
-                copies::pad(to, plan, &sample(source, n), padded);
-                *padded
-            }
-            None => sample(source, n),
-        };
         let into = apart.unwrap_or_else(|| sample(target, n));
-        correlate(to, plan, [&from, &packed, &into], bias);
+        for &(first, ref slab) in &slabs {
+            let from = match &padded {
+                Some(padded) => {
+                    let part = Operand {
+                        shape: slab.padded(),
+                        ..*padded
+                    };
+                    copies::pad(to, slab, first, &sample(source, n), &part);
+                    part
+                }
+                None => sample(source, n),
+            };
+            correlate(to, slab, first, [&from, &packed, &into], bias);
+        }
         if let Some(apart) = &apart {
             copies::interleave(to, plan.classes, apart, &sample(target, n));
         }
@@ -323,9 +359,11 @@ pub(super) fn sample(operand: &Operand, n: u32) -> Operand {
     }
 }
 
+/// Appends the planes from `first` on of a target, whole in `into`.
 fn correlate(
     to: &mut Lowering<'_>,
     plan: &Plan,
+    first: usize,
     [from, packed, into]: [&Operand; 3],
     bias: Option<&Operand>,
 ) {
@@ -350,7 +388,7 @@ fn correlate(
         x_channel,
         x_plane,
         x_row,
-        y_offset: into.offset / 4,
+        y_offset: into.offset / 4 + first as u32 * y_plane,
         y_class: plan.channels_out as u32 * y_channel,
         y_channel,
         y_plane,

@@ -109,8 +109,8 @@ mod padding {
         access: &[Access::Read, Access::Write],
     };
 
-    /// Appends the copy of one sample into the middle of zeros.
-    pub fn pad(to: &mut Lowering<'_>, plan: &Plan, x: &Operand, padded: &Operand) {
+    /// Appends the copy of one sample into the middle of zeros, as far as the planes of the target from `first` on see it.
+    pub fn pad(to: &mut Lowering<'_>, plan: &Plan, first: usize, x: &Operand, padded: &Operand) {
         let [_, x_c, x_d, x_h, x_w] = x.shape.0.map(|e| e as u32);
         let [_, y_c, y_d, y_h, y_w] = padded.shape.0.map(|e| e as u32);
         let [padding_d, padding_h, padding_w] = plan.padding.map(|e| e as u32);
@@ -123,7 +123,8 @@ mod padding {
             y_d,
             y_h,
             y_row: y_w / 4,
-            padding_d,
+            // Further in, the copy starts behind the border: negative padding, modulo 2^32 as the kernel counts.
+            padding_d: padding_d.wrapping_sub((first * plan.stride[0]) as u32),
             padding_h,
             padding_w,
         };

@@ -92,6 +92,9 @@ const TILES_PER_PART: usize = 64;
 const MAX_PARTS: usize = 64;
 const MAX_PARTIAL_BYTES: usize = 32 << 20;
 
+/// Bytes of the padded copy of x that is there at once: some channels of it.
+const CHUNK_BYTES: usize = 8 << 20;
+
 /// A window in the plane and how many channels one invocation takes.
 #[derive(Debug)]
 struct Tiling {
@@ -219,32 +222,90 @@ pub(super) fn lower(
     plan: &Plan,
     [x, dy, dw]: [&Operand; 3],
 ) {
+    let a = &problem.attributes;
+    let dy = padded(to, dy, [0, 0], plan.y_extent());
+    let parts = plan.parts(problem);
+    let padding = [a.padding[1], a.padding[2]];
+    if is_readable(x, padding, plan.x_extent()) {
+        let channels = problem.x.c();
+        let partial = to.scratch(Shape::vector(
+            parts.count * plan.part_len(problem, channels),
+        ));
+        return sum_tiles(to, problem, plan, parts, [x, &dy, &partial, dw]);
+    }
+    // Some channels at a time, so that not all of the padded copy is there at once.
+    let x_plane = with_plane(x.shape, plan.x_extent());
+    let block = 4 * x_plane.with_c(plan.tiling.channels).len();
+    let step = (CHUNK_BYTES / block).max(1) * plan.tiling.channels;
+    let step = step.min(problem.x.c());
+    let copy = to.scratch(x_plane.with_c(step));
+    let partial = to.scratch(Shape::vector(parts.count * plan.part_len(problem, step)));
+    for first in (0..problem.x.c()).step_by(step) {
+        let channels = step.min(problem.x.c() - first);
+        let part = Operand {
+            shape: copy.shape.with_c(channels),
+            batch_stride: copy.shape.with_c(channels).per_sample() as u32,
+            ..copy
+        };
+        pad(to, &channels_of(x, first, channels), padding, &part);
+        let weight = channels_of(dw, first, channels);
+        sum_tiles(to, problem, plan, parts, [&part, &dy, &partial, &weight]);
+    }
+}
+
+/// The voxels' tiles in parts that are summed apart.
+#[derive(Clone, Copy)]
+struct Parts {
+    tiles: usize,
+    per_part: usize,
+    count: usize,
+}
+
+impl Plan {
+    /// Elements of the sums of one part over `channels` input channels.
+    fn part_len(&self, problem: &Problem, channels: usize) -> usize {
+        let t = self.tiling;
+        let block_len = LANES * t.vectors * t.channels * t.kernel.iter().product::<usize>();
+        let blocks_out = problem.y.c().div_ceil(LANES * t.vectors);
+        problem.attributes.kernel[0] * blocks_out * channels.div_ceil(t.channels) * block_len
+    }
+
+    fn parts(&self, problem: &Problem) -> Parts {
+        let part_len = self.part_len(problem, problem.x.c());
+        let tiles = problem.y.n() * problem.y.spatial()[0] * self.tiles[0] * self.tiles[1];
+        let wanted = tiles
+            .div_ceil(TILES_PER_PART)
+            .min(MAX_PARTS)
+            .min(MAX_PARTIAL_BYTES / (4 * part_len))
+            .max(1);
+        let per_part = tiles.div_ceil(wanted);
+        Parts {
+            tiles,
+            per_part,
+            count: tiles.div_ceil(per_part),
+        }
+    }
+}
+
+/// Appends the weight gradient of the input channels that `x` and `dw` have, both operands ready to be read.
+fn sum_tiles(
+    to: &mut Lowering<'_>,
+    problem: &Problem,
+    plan: &Plan,
+    parts: Parts,
+    [x, dy, partial, dw]: [&Operand; 4],
+) {
     let &Plan {
         tiling,
         tile,
         tiles,
     } = plan;
     let a = &problem.attributes;
-    let x = padded(to, x, [a.padding[1], a.padding[2]], plan.x_extent());
-    let dy = padded(to, dy, [0, 0], plan.y_extent());
-
+    let channels_in = x.shape.c();
     let blocks_out = problem.y.c().div_ceil(LANES * tiling.vectors);
-    let blocks_in = problem.x.c().div_ceil(tiling.channels);
-    let block_len =
-        LANES * tiling.vectors * tiling.channels * tiling.kernel.iter().product::<usize>();
-    let part_len = a.kernel[0] * blocks_out * blocks_in * block_len;
-    let total = problem.y.n() * problem.y.spatial()[0] * tiles[0] * tiles[1];
-    let wanted = total
-        .div_ceil(TILES_PER_PART)
-        .min(MAX_PARTS)
-        .min(MAX_PARTIAL_BYTES / (4 * part_len))
-        .max(1);
-    let per_part = total.div_ceil(wanted);
-    let parts = total.div_ceil(per_part);
-    let partial = to.scratch(Shape::new(parts, part_len, 1, 1, 1));
-
-    let rows = Rows::of(&x);
-    let dy_rows = Rows::of(&dy);
+    let blocks_in = channels_in.div_ceil(tiling.channels);
+    let rows = Rows::of(x);
+    let dy_rows = Rows::of(dy);
     let params = TileParams {
         x_first: rows.first,
         x_batch: rows.batch,
@@ -256,14 +317,14 @@ pub(super) fn lower(
         y_channel: dy_rows.channel,
         y_plane: dy_rows.plane,
         y_row: dy_rows.row,
-        channels_in: problem.x.c() as u32,
+        channels_in: channels_in as u32,
         channels_out: problem.y.c() as u32,
         x_d: problem.x.spatial()[0] as u32,
         y_d: problem.y.spatial()[0] as u32,
         tiles_h: tiles[0] as u32,
         tiles_w: tiles[1] as u32,
-        tiles: total as u32,
-        tiles_per_part: per_part as u32,
+        tiles: parts.tiles as u32,
+        tiles_per_part: parts.per_part as u32,
         kernel_d: a.kernel[0] as u32,
         stride_d: a.stride[0] as u32,
         padding_d: a.padding[0] as u32,
@@ -272,31 +333,31 @@ pub(super) fn lower(
     let groups = [
         blocks_out as u32,
         blocks_in as u32,
-        (a.kernel[0] * parts) as u32,
+        (a.kernel[0] * parts.count) as u32,
     ];
     to.dispatch(
         &TILES,
         tiling.constants(tile),
         &params,
-        &[&x, &dy, &partial],
+        &[x, dy, partial],
         groups,
     );
     let params = PartsParams {
         w_offset: dw.offset,
         w_batch: dw.batch_stride,
-        channels_in: problem.x.c() as u32,
+        channels_in: channels_in as u32,
         kernel_d: a.kernel[0] as u32,
         kernel_h: a.kernel[1] as u32,
         kernel_w: a.kernel[2] as u32,
         total: dw.shape.len() as u32,
-        parts: parts as u32,
+        parts: parts.count as u32,
         blocks_out: blocks_out as u32,
         blocks_in: blocks_in as u32,
         block_vectors: tiling.vectors as u32,
         block_channels: tiling.channels as u32,
     };
     let groups = grid(dw.shape.len().div_ceil(64));
-    to.dispatch(&PARTS, vec![], &params, &[&partial, dw], groups);
+    to.dispatch(&PARTS, vec![], &params, &[partial, dw], groups);
 }
 
 /// Where rows of vec4 lie, in vec4.
@@ -329,25 +390,50 @@ pub(super) fn padded(
     padding: [usize; 2],
     extent: [usize; 2],
 ) -> Operand {
-    let [d, h, w] = source.shape.spatial();
-    let whole = padding == [0, 0] && w.is_multiple_of(4) && extent[0] <= h && extent[1] <= w;
-    if whole && source.is_vec4() {
+    if is_readable(source, padding, extent) {
         return *source;
     }
-    let copy = to.scratch(source.shape.with_spatial([d, extent[0], extent[1]]));
+    let copy = to.scratch(with_plane(source.shape, extent));
+    pad(to, source, padding, &copy);
+    copy
+}
+
+/// Whether `source` may be read as vec4 rows up to `extent` (H, W) without a copy.
+fn is_readable(source: &Operand, padding: [usize; 2], extent: [usize; 2]) -> bool {
+    let [_, h, w] = source.shape.spatial();
+    let whole = padding == [0, 0] && w.is_multiple_of(4) && extent[0] <= h && extent[1] <= w;
+    whole && source.is_vec4()
+}
+
+fn with_plane(shape: Shape, [h, w]: [usize; 2]) -> Shape {
+    shape.with_spatial([shape.spatial()[0], h, w])
+}
+
+/// Some channels of x, or the weights of some input channels.
+fn channels_of(x: &Operand, first: usize, channels: usize) -> Operand {
+    Operand {
+        shape: x.shape.with_c(channels),
+        offset: x.offset + (first * x.shape.voxels()) as u32,
+        ..*x
+    }
+}
+
+/// Appends the copy of `source` with `padding` zeros (H, W) before it, and zeros after it up to the extents of `copy`.
+fn pad(to: &mut Lowering<'_>, source: &Operand, padding: [usize; 2], copy: &Operand) {
+    let [d, h, w] = source.shape.spatial();
+    let [_, y_h, y_w] = copy.shape.spatial();
     let params = PadParams {
         x_offset: source.offset,
         x_batch: source.batch_stride,
         x_h: h as u32,
         x_w: w as u32,
         planes: (source.shape.c() * d) as u32,
-        y_h: extent[0] as u32,
-        y_row: (extent[1] / 4) as u32,
+        y_h: y_h as u32,
+        y_row: (y_w / 4) as u32,
         padding_h: padding[0] as u32,
         padding_w: padding[1] as u32,
     };
     let [gx, gy, _] = grid((copy.shape.per_sample() / 4).div_ceil(64));
     let groups = [gx, gy, source.shape.n() as u32];
-    to.dispatch(&PAD, vec![], &params, &[source, &copy], groups);
-    copy
+    to.dispatch(&PAD, vec![], &params, &[source, copy], groups);
 }

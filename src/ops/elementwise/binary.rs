@@ -30,13 +30,25 @@ pub(super) enum Operation {
 }
 
 pub(super) fn specialisations() -> Vec<Constants> {
-    let of = |o: Operation| with(reduce::specialisations(MAP_STEPS), "OPERATION", o as u32);
-    [Operation::Add, Operation::Multiply].map(of).concat()
+    let of = |o: Operation| {
+        let list = with(reduce::specialisations(MAP_STEPS), "OPERATION", o as u32);
+        [0, 1].map(|in_place| with(list.clone(), "IN_PLACE", in_place))
+    };
+    [Operation::Add, Operation::Multiply]
+        .map(of)
+        .concat()
+        .concat()
 }
 
-/// Output 0 = input 0 (operation) input 1.
+/// Output 0 = input 0 (operation) input 1; it may lie where one of them lies.
 pub(super) fn lower(operation: Operation, to: &mut Lowering<'_>) {
-    let (a, b, y) = (to.inputs[0], to.inputs[1], to.outputs[0]);
+    let (mut a, b, y) = (to.inputs[0], to.inputs[1], to.outputs[0]);
+    let in_place = y.is_at(&a) || y.is_at(&b);
+    // Both operations commute: what is not y is the second operand, and stands in for the first, which is not read.
+    let b = if y.is_at(&b) { a } else { b };
+    if in_place {
+        a = b;
+    }
     let tiling = Tiling::samples(&[&a, &b, &y], MAP_STEPS);
     let params = Params {
         a_offset: tiling.packs_of(a.offset),
@@ -50,5 +62,6 @@ pub(super) fn lower(operation: Operation, to: &mut Lowering<'_>) {
     let groups = tiling.groups();
     let mut constants = tiling.constants();
     constants.push(("OPERATION", operation as u32));
+    constants.push(("IN_PLACE", u32::from(in_place)));
     to.dispatch(&KERNEL, constants, &params, &[&a, &b, &y], groups);
 }

@@ -44,6 +44,10 @@ impl Operator for Multiply {
         Ok(())
     }
 
+    fn in_place(&self) -> Vec<usize> {
+        vec![0, 1]
+    }
+
     fn cost(&self, _inputs: &[Shape], outputs: &[Shape]) -> Cost {
         let elements = outputs[0].len() as f64;
         Cost {

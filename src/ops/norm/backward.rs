@@ -259,16 +259,19 @@ impl Operator for NormBackward {
             packs: tiling.packs as u32,
             channels: o.x.shape.c() as u32,
         };
-        let constants = self.0.constants(&tiling);
+        let mut constants = self.0.constants(&tiling);
+        let in_place = dx.is_at(&dy);
+        constants.push(("IN_PLACE", u32::from(in_place)));
         let groups = tiling.groups();
-        to.dispatch(
-            &DX,
-            constants,
-            &params,
-            &[&o.x, &dy, &coefficients, &dx],
-            groups,
-        );
+        // In place, dy is read through the binding of dx, and x stands at its own.
+        let upstream = if in_place { &o.x } else { &dy };
+        let operands = [&o.x, upstream, &coefficients, &dx];
+        to.dispatch(&DX, constants, &params, &operands, groups);
         Ok(())
+    }
+
+    fn in_place(&self) -> Vec<usize> {
+        vec![self.0.inputs()]
     }
 
     fn cost(&self, inputs: &[Shape], _outputs: &[Shape]) -> Cost {

@@ -32,6 +32,7 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
         let of = |&k: &u32| with(specialisations(steps), "KIND", k);
         kinds.iter().flat_map(of).collect()
     };
+    let dx = [0, 1].map(|in_place| with(of_kind(MAP_STEPS), "IN_PLACE", in_place));
     let small: Vec<Constants> = kinds.iter().map(|&k| vec![("KIND", k)]).collect();
     let merge: Vec<Constants> = [1, 4].map(|w| vec![("Pack", w), ("FAN", FAN)]).to_vec();
     vec![
@@ -42,7 +43,7 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
         (&backward::SUMS, of_kind(SUM_STEPS)),
         (&backward::COEFFICIENTS, small.clone()),
         (&backward::PARAMETERS, small),
-        (&backward::DX, of_kind(MAP_STEPS)),
+        (&backward::DX, dx.concat()),
         (&running::UPDATE, vec![vec![]]),
         (&running::RSTD, vec![vec![]]),
     ]

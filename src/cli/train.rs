@@ -8,6 +8,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use super::{CliError, Common, Output};
+use crate::bytes::Bytes;
 use crate::gpu::Gpu;
 use crate::metrics::Convention;
 use crate::run::RunFolder;
@@ -63,6 +64,10 @@ pub struct TrainArgs {
     /// Patch extent in voxels.
     #[arg(long, value_name = "D,H,W", value_delimiter = ',')]
     pub patch: Option<Vec<usize>>,
+    /// Device memory that a training step may plan for, such as 512MiB or 2GiB: what does not fit is computed twice
+    /// instead of being kept, with the same results [default: no bound].
+    #[arg(long, value_name = "BYTES")]
+    pub memory_budget: Option<Bytes>,
     /// Spacing in mm that images are resampled to.
     #[arg(long, value_name = "D,H,W", value_delimiter = ',')]
     pub spacing: Option<Vec<f64>>,
@@ -78,6 +83,7 @@ impl TrainArgs {
         config.schedule.steps = self.steps.or(config.schedule.steps);
         config.seed = self.seed.unwrap_or(config.seed);
         config.fold = self.fold.unwrap_or(config.fold);
+        config.memory_budget = self.memory_budget.or(config.memory_budget);
         config.batch.size = self.batch.or(config.batch.size);
         if let Some(patch) = &self.patch {
             config.batch.patch = Some(patch[..].try_into().map_err(|_| axes("--patch"))?);

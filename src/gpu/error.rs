@@ -59,7 +59,7 @@ pub enum GpuError {
     },
     /// The device has no memory left.
     #[error(
-        "out of device memory while allocating {bytes} bytes for `{what}`. Close other programs that use this device, choose another with --adapter, or use a smaller patch, a smaller batch or fewer features"
+        "out of device memory while allocating {bytes} bytes for `{what}`. Close other programs that use this device, choose another with --adapter, train within a --memory-budget, or use a smaller patch, a smaller batch or fewer features"
     )]
     OutOfMemory {
         /// What was allocated.

@@ -26,7 +26,7 @@ pub use passes::remove_dead_nodes;
 pub use plan::{MemoryPlan, Request, peak_bytes, plan_memory};
 pub use profile::{OperatorTime, Profile};
 pub use program::{Program, ProgramOptions, Resident};
-pub use recompute::{Family, Recomputation, recompute_cheap_values};
+pub use recompute::{Family, Recomputation};
 pub use store::{Parameters, StoredTensor};
 pub use summary::{NodeSummary, ProgramSummary};
 

@@ -242,11 +242,3 @@ impl Rewrite<'_> {
         copy
     }
 }
-
-/// Makes cheap forward values (norm + activation, skip connections, transposed convolutions that cost next to nothing)
-/// again in the backward part, which starts at node `first_backward`, instead of keeping them over the whole step.
-pub fn recompute_cheap_values(graph: &mut Graph, first_backward: usize, outputs: &[ValueId]) {
-    let plan = Recomputation::new(graph, first_backward, outputs);
-    let (rewritten, _) = plan.apply(&plan.cheap());
-    *graph = rewritten;
-}

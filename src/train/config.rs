@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bytes::Bytes;
 use crate::fsio::is_users_fault;
 use crate::losses::{LossConfig, Supervision};
 use crate::optim::{OptimizerConfig, Schedule};
@@ -18,6 +19,10 @@ pub struct TrainConfig {
     pub seed: u64,
     /// Which fold is held out for validation.
     pub fold: Fold,
+    /// Device memory that a training step may plan for; where it does not suffice, forward values are made again in the
+    /// backward part, with the same results. No bound where `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_budget: Option<Bytes>,
     /// How long.
     pub schedule: Length,
     /// Batches.

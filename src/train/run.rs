@@ -74,10 +74,16 @@ pub async fn train(
         remove_temporaries(&made);
     }
     let network = network_of(&setup.plan);
+    // Results do not depend on it, so that a run may be resumed under another one.
+    let budget = config.memory_budget.or(setup.config.memory_budget);
+    let within = |gpu: &Gpu| DeviceProfile {
+        memory_budget: budget.map(|bytes| bytes.0),
+        ..gpu.profile().clone()
+    };
     let (plan, config) = (&setup.plan, &setup.config);
-    let step = fitting_step(&setup, &network, gpu.profile())?;
+    let step = fitting_step(&setup, &network, &within(&gpu))?;
     let gpu = tuned(gpu, folder, step.program.graph(), options.tune, observe).await?;
-    let step = fitting_step(&setup, &network, gpu.profile())?;
+    let step = fitting_step(&setup, &network, &within(&gpu))?;
     let split = split(&dataset, &setup, folder)?;
     let validation_bytes = match split.1.is_empty() {
         true => 0,
@@ -237,11 +243,15 @@ impl Setup {
         self.config.schedule.steps.unwrap_or(1)
     }
 
-    /// A hash of all that decides the numbers: the plan, the configuration and the names of the cases.
+    /// A hash of all that decides the numbers: the plan, the configuration but for the budget of memory, and the names of the cases.
     fn hash(&self, train: &[PreparedCase], validate: &[(Case, PreparedCase)]) -> String {
         let train: Vec<&str> = train.iter().map(PreparedCase::id).collect();
         let validate: Vec<&str> = validate.iter().map(|(case, _)| case.id.as_str()).collect();
-        let text = serde_json::json!([self.plan, self.config, train, validate]).to_string();
+        let config = TrainConfig {
+            memory_budget: None,
+            ..self.config.clone()
+        };
+        let text = serde_json::json!([self.plan, config, train, validate]).to_string();
         format!("{:016x}", Fnv::of(text.as_bytes()))
     }
 }

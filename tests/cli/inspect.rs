@@ -149,3 +149,31 @@ fn without_an_adapter_a_minimal_device_is_planned_for() {
     let text = Run::of(&mut command).succeeded().stdout;
     assert!(text.contains("a minimal WebGPU device"), "{text}");
 }
+
+#[test]
+fn a_budget_of_memory_is_met_by_making_values_again_or_refused_with_the_least() {
+    let network = [
+        "--network",
+        "nnunet3d",
+        "--patch",
+        "64,64,64",
+        "--batch",
+        "1",
+    ];
+    let within = |budget: &str| inspect(&[&network[..], &["--memory-budget", budget]].concat());
+    let free = document(&network);
+    let (slots, total) = (
+        number(&free["memory"]["slot_bytes"]),
+        number(&free["memory"]["total_bytes"]),
+    );
+    let budget = total - slots / 8;
+    let tight = document(&[&network[..], &["--memory-budget", &budget.to_string()]].concat());
+    assert!(number(&tight["memory"]["total_bytes"]) <= budget);
+    let madds = |d: &Value| d["recomputed_madds"].as_f64().expect("a number");
+    assert!(madds(&tight) > madds(&free) && madds(&free) > 0.0);
+    let text = within(&budget.to_string()).succeeded().stdout;
+    assert!(text.contains("made again, not kept"), "{text}");
+
+    within("1MiB").refused(&["needs at least", "--memory-budget"]);
+    within("lots").refused(&["no size in bytes", "512MiB"]);
+}

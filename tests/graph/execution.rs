@@ -5,7 +5,7 @@ use std::time::Instant;
 use voxseg::gpu::{DeviceProfile, Gpu};
 use voxseg::graph::{
     Executor, Graph, GraphError, Init, Parameters, Program, ProgramOptions, differentiate,
-    recompute_cheap_values, remove_dead_nodes,
+    remove_dead_nodes,
 };
 use voxseg::ops::ValueId;
 use voxseg::ops::elementwise::add;
@@ -204,18 +204,6 @@ fn nodes_that_no_output_needs_are_removed() {
     add(&mut graph, branch, y).unwrap();
     remove_dead_nodes(&mut graph, &[y]);
     assert_eq!(graph.nodes().len(), used);
-}
-
-#[test]
-fn recomputation_leaves_a_graph_without_cheap_operators_alone() {
-    let mut graph = Graph::new();
-    let (x, y) = ladder(&mut graph);
-    let seed = graph.input("seed", SHAPE).unwrap();
-    let forward = graph.nodes().len();
-    differentiate(&mut graph, y, seed, &[x]).unwrap();
-    let before = graph.nodes().len();
-    recompute_cheap_values(&mut graph, forward, &[y]);
-    assert_eq!(graph.nodes().len(), before);
 }
 
 #[test]

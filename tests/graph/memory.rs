@@ -2,9 +2,7 @@
 
 use voxseg::gpu::DeviceProfile;
 use voxseg::graph::{Executor, Graph, Init, Parameters, Program, ProgramOptions, differentiate};
-use voxseg::graph::{
-    GraphError, Recomputation, compile_training, recompute_cheap_values, remove_dead_nodes,
-};
+use voxseg::graph::{GraphError, Recomputation, compile_training, remove_dead_nodes};
 use voxseg::ops::ValueId;
 use voxseg::ops::activation::{Activation, activate, prelu};
 use voxseg::ops::conv::{ConvAttributes, conv, conv_transpose};
@@ -183,11 +181,10 @@ fn the_storage_of_a_sum_is_that_of_a_dying_operand() {
 }
 
 #[test]
-fn recomputation_needs_no_gradient_part() {
-    let mut net = net();
-    let before = net.graph.nodes().len();
-    recompute_cheap_values(&mut net.graph, before, &net.outputs);
-    assert_eq!(net.graph.nodes().len(), before);
+fn without_a_backward_part_nothing_is_made_again() {
+    let net = net();
+    let plan = Recomputation::new(&net.graph, net.graph.nodes().len(), &net.outputs);
+    assert!(plan.families().is_empty());
 }
 
 /// The network compiled within `budget`, and its results.

@@ -1,34 +1,50 @@
-//! What is said of memory before it is taken.
+//! A run within a budget of device memory is the same run.
 
-use std::sync::Mutex;
+use voxseg::bytes::Bytes;
+use voxseg::graph::GraphError;
+use voxseg::models::ModelError;
+use voxseg::train::{TrainError, TrainOptions};
 
-use voxseg::gpu::{Gpu, GpuOptions};
-use voxseg::run::RunFolder;
-use voxseg::train::{Event, TrainConfig, TrainOptions, train};
-
-use crate::folder_with;
 use crate::phantom::{Phantom, quick};
+use crate::{assert_same, folder_with, run, train_with};
+
+/// The least budget under which the run may plan its step.
+fn least(error: &TrainError) -> u64 {
+    let source = match error {
+        TrainError::TooLarge { source, .. } => source,
+        TrainError::Model(source) => source,
+        other => panic!("{other}"),
+    };
+    match source {
+        ModelError::Graph(GraphError::Budget { least, .. }) => *least,
+        other => panic!("{other}"),
+    }
+}
 
 #[test]
-fn nothing_is_allocated_before_the_plan_is_told() {
-    let folder = folder_with(&Phantom::balls(5));
-    let gpu = pollster::block_on(Gpu::open(&GpuOptions::default())).unwrap();
-    let config: TrainConfig = toml::from_str(&quick(1)).unwrap();
-    let run = RunFolder::new(folder.path().join("run"));
-    let told = Mutex::new(Vec::new());
-    let observe = |event: Event| {
-        if let Event::Planned(memory) = event {
-            told.lock().unwrap().push((memory, gpu.counters()));
-        }
+fn a_budget_changes_no_byte_and_one_too_small_is_refused_before_the_run() {
+    let folder = folder_with(&Phantom::balls(4));
+    let root = folder.path();
+    run(root, "free", &quick(2)).unwrap();
+    let within = |budget: u64| format!("memory_budget = {budget}\n{}", quick(2));
+
+    let error = run(root, "tight", &within(1)).unwrap_err();
+    assert!(error.is_users_fault(), "{error}");
+    assert!(
+        !root
+            .join("tight")
+            .join("checkpoint_latest.safetensors")
+            .exists()
+    );
+    let report = run(root, "tight", &within(least(&error))).unwrap();
+    assert!(report.memory.total_bytes - report.memory.validation_bytes <= least(&error));
+    assert_same(&root.join("free"), &root.join("tight"));
+
+    // The budget is no part of what a run is: one that was begun without goes on with another.
+    let resume = TrainOptions {
+        resume: true,
+        ..TrainOptions::default()
     };
-    let (data, options) = (folder.path().join("data"), TrainOptions::default());
-    let training = train(&data, &run, &config, options, gpu.clone(), &observe);
-    let report = pollster::block_on(training).unwrap();
-    let told = told.into_inner().unwrap();
-    let [(memory, counters)] = told[..] else {
-        panic!("told {} times", told.len());
-    };
-    assert_eq!(counters.buffers, 0);
-    assert_eq!(memory, report.memory);
-    assert!(gpu.counters().buffers > 0);
+    let text = format!("memory_budget = \"{}\"", Bytes(1 << 40));
+    train_with(root, "free", &text, resume).unwrap();
 }

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 
 use self::subject::{Subject, parse_extent, words};
 use super::{CliError, Common, Output};
+use crate::bytes::Bytes;
 use crate::gpu::{DeviceProfile, Gpu, GpuError};
-use crate::graph::{Graph, NodeSummary, Program, ProgramOptions, remove_dead_nodes};
+use crate::graph::{Graph, NodeSummary, Program, ProgramOptions, Recomputed, remove_dead_nodes};
 use crate::models::{ModelError, fitting_patch};
 use crate::nn::Mode;
 use crate::table::{Align, Table};
@@ -26,6 +27,7 @@ const LISTED: usize = 12;
 #[command(after_help = "Examples:
   voxseg inspect RUN
   voxseg inspect --network nnunet3d --patch 128,128,128 --batch 2
+  voxseg inspect --network nnunet3d --memory-budget 2GiB
   voxseg inspect --network ronneberger2d --inference
   voxseg inspect --network RUN/plan.json --patch 64,160,160 --json
 
@@ -49,6 +51,9 @@ pub struct InspectArgs {
     /// Classes with the background of a published network [default: 2; cicek3d: 3].
     #[arg(long, value_name = "K", conflicts_with = "run")]
     pub classes: Option<NonZeroUsize>,
+    /// Device memory that the training step may plan for, such as 512MiB or 2GiB [default: no bound].
+    #[arg(long, value_name = "BYTES", conflicts_with = "inference")]
+    pub memory_budget: Option<Bytes>,
     /// Plan the prediction of one window instead of a training step.
     #[arg(long)]
     pub inference: bool,
@@ -60,7 +65,8 @@ pub struct InspectArgs {
 /// [`CliError::TooLarge`] or [`CliError::Model`] with the figure where the network is too large for the device.
 pub fn run(args: &InspectArgs, common: &Common, output: &Output) -> Result<(), CliError> {
     let subject = Subject::of(args)?;
-    let (device, device_name) = device(common)?;
+    let (mut device, device_name) = device(common)?;
+    device.memory_budget = args.memory_budget.map(|bytes| bytes.0);
     let (forward, step) = programs(&subject, args.inference, &device)
         .map_err(|e| too_large(e, &subject, args.inference, &device))?;
     let inspection = Inspection {
@@ -195,18 +201,21 @@ impl Inspection<'_> {
             "slot_bytes": program.memory_plan().slots,
             "peak_node": node_name(program, peak),
             "alive_at_peak": residents,
+            "recomputed": program.recomputed(),
+            "recomputed_madds": program.recomputed_madds(),
         })
     }
 
     fn to_text(&self) -> String {
         format!(
-            "{}: input {} (N, C, D, H, W), planned for {}\n\n{}\n{}\n{}",
+            "{}: input {} (N, C, D, H, W), planned for {}\n\n{}\n{}\n{}\n{}",
             self.subject.name,
             self.subject.shape(),
             self.device_name,
             self.layer_table(),
             self.memory_text(),
             self.peak_table(),
+            self.recomputed_text(),
         )
     }
 
@@ -272,6 +281,36 @@ impl Inspection<'_> {
             s.madds / 1e9
         );
         format!("{table}{work}")
+    }
+
+    /// What the backward part makes again, the most expensive first.
+    fn recomputed_text(&self) -> String {
+        let program = self.planned().0;
+        let mut again: Vec<&Recomputed> = program.recomputed().iter().collect();
+        if again.is_empty() {
+            return String::new();
+        }
+        again.sort_by(|a, b| b.madds.total_cmp(&a.madds).then(a.name.cmp(&b.name)));
+        let mut table = Table::new(&[
+            ("made again, not kept", Align::Left),
+            ("MiB", Align::Right),
+            ("10^6 MAdds", Align::Right),
+        ]);
+        let madds = |madds: f64| format!("{:.1}", madds / 1e6);
+        for value in again.iter().take(LISTED) {
+            table.row([value.name.clone(), mib(value.bytes), madds(value.madds)]);
+        }
+        if let Some(rest) = again.get(LISTED..).filter(|rest| !rest.is_empty()) {
+            let bytes = rest.iter().map(|r| r.bytes).sum();
+            let sum = rest.iter().map(|r| r.madds).sum();
+            table.row([format!("and {} more", rest.len()), mib(bytes), madds(sum)]);
+        }
+        let all = program.recomputed_madds();
+        let share = 100.0 * all / program.summary().madds.max(1.0);
+        format!(
+            "{table}{:.1} * 10^9 MAdds a run make values again, {share:.1} % of it\n",
+            all / 1e9
+        )
     }
 
     fn peak_table(&self) -> Table {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::plan::TRIES;
 use super::recompute::{Family, Recomputation};
 use super::{Graph, GraphError, Program, ProgramOptions, remove_dead_nodes};
 use crate::gpu::DeviceProfile;
@@ -67,10 +68,19 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn compile(&self, dropped: &BTreeSet<ValueId>) -> Result<Program, GraphError> {
+        self.compile_with(dropped, TRIES)
+    }
+
+    fn compile_with(
+        &self,
+        dropped: &BTreeSet<ValueId>,
+        tries: usize,
+    ) -> Result<Program, GraphError> {
         let (mut graph, flops) = self.plan.apply(dropped);
         remove_dead_nodes(&mut graph, self.outputs);
         let options = ProgramOptions::default();
-        let mut program = Program::compile(graph, self.outputs, self.device, options)?;
+        let (outputs, device) = (self.outputs, self.device);
+        let mut program = Program::compile_with(graph, outputs, device, options, tries)?;
         let families = dropped.iter().filter_map(|r| self.plan.families().get(r));
         let recomputed = families.map(|f| self.describe(f)).collect();
         program.set_recomputed(recomputed, flops / 2.0);
@@ -112,9 +122,10 @@ impl Search<'_> {
         let mut more = dropped.clone();
         for (root, _) in candidates {
             more.insert(root);
-            let tried = self.compile(&more)?;
+            // What is alive does not depend on the packing, which takes most of the time.
+            let tried = self.compile_with(&more, 0)?;
             if self::excess(&tried, level).iter().sum::<u64>() < total {
-                return Ok(Some((root, tried)));
+                return Ok(Some((root, self.compile(&more)?)));
             }
             more.remove(&root);
         }

@@ -36,7 +36,7 @@ impl MemoryPlan {
 
 /// Tries of [`plan_memory`] to find an order that wastes less, and the share of the peak below which a request
 /// is too small to matter there.
-const TRIES: usize = 2000;
+pub(super) const TRIES: usize = 2000;
 const SMALL: u64 = 256;
 
 /// Assigns requests to slots: one after the other, the largest first, each into the slot that it enlarges and wastes least
@@ -44,6 +44,11 @@ const SMALL: u64 = 256;
 /// moves requests in that order, in a fixed sequence of tries, and keeps what needs fewer bytes. With `reuse` off
 /// each request gets a slot of its own.
 pub fn plan_memory(requests: &[Request], reuse: bool) -> MemoryPlan {
+    plan_with(requests, reuse, TRIES)
+}
+
+/// [`plan_memory`] with another number of tries.
+pub(super) fn plan_with(requests: &[Request], reuse: bool, tries: usize) -> MemoryPlan {
     if !reuse {
         return MemoryPlan {
             slot_of: (0..requests.len()).collect(),
@@ -60,7 +65,7 @@ pub fn plan_memory(requests: &[Request], reuse: bool) -> MemoryPlan {
     let rest = order.split_off(large);
     let mut best = Packing::of(requests, &order);
     let mut random = 1u64;
-    for _ in 0..TRIES {
+    for _ in 0..tries {
         if best.total() <= least || large < 2 {
             break;
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::placement::{Placement, operand, place};
-use super::plan::{MemoryPlan, Request, peak_bytes, plan_memory};
+use super::plan::{MemoryPlan, Request, TRIES, peak_bytes, plan_with};
 use super::{Graph, GraphError, Recomputed, Role};
 use crate::gpu::DeviceProfile;
 use crate::ops::{BufferRef, Cost, Dispatch, Layout, Lowering, OpError, Operand, ValueId};
@@ -90,12 +90,23 @@ impl Program {
         device: &DeviceProfile,
         options: ProgramOptions,
     ) -> Result<Self, GraphError> {
+        Self::compile_with(graph, outputs, device, options, TRIES)
+    }
+
+    /// [`Program::compile`] with so many tries to pack tensors better.
+    pub(super) fn compile_with(
+        graph: Graph,
+        outputs: &[ValueId],
+        device: &DeviceProfile,
+        options: ProgramOptions,
+        tries: usize,
+    ) -> Result<Self, GraphError> {
         let placements = place(&graph, outputs, options.reuse_memory);
         let lowered = lower_nodes(&graph, &placements, device)?;
         let requests = lifetimes(&graph, &placements, &lowered, outputs);
         check_sizes(&graph, &placements, &requests, device)?;
         let list: Vec<Request> = requests.values().cloned().collect();
-        let plan = plan_memory(&list, options.reuse_memory);
+        let plan = plan_with(&list, options.reuse_memory, tries);
         let slots: BTreeMap<Tenant, usize> = requests
             .keys()
             .copied()

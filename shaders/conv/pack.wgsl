@@ -6,7 +6,8 @@
 // gradient of parity class r with stride s it is padding + r + s * pad - s * j (see lanes.rs), where also the roles of the
 // weight's first two axes are exchanged (the channel strides say so).
 //
-// Index map: one workgroup = one step (x) of one block (y), one invocation = every 64th vec4 of it. Exact.
+// Index map: one workgroup = one step of channels (x) of one block (y), one invocation = one output channel; it walks over
+// planes and taps by carrying, since a division costs a CPU adapter more than a load. Exact.
 
 struct Params {
     w_offset: u32,
@@ -34,6 +35,8 @@ struct Params {
     step_w: i32,
 }
 
+const LANES: u32 = 8u;
+
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> w: array<f32>;
 @group(0) @binding(2) var<storage, read_write> packed_weights: array<vec4<f32>>;
@@ -45,49 +48,50 @@ fn weight(o: u32, c: u32, tap: vec3<u32>, parity: vec3<u32>) -> f32 {
     );
     let kernel = vec3(params.kernel_d, params.kernel_h, params.kernel_w);
     // A negative tap is a huge one here.
-    if o >= params.channels_out || c >= params.channels_in || any(k >= kernel) {
-        return 0.0;
-    }
-    return w[
-        params.w_offset + o * params.out_stride + c * params.in_stride + (k.x * kernel.y + k.y) * kernel.z + k.z
-    ];
+    let is_there = o < params.channels_out && c < params.channels_in && all(k < kernel);
+    let at = o * params.out_stride + c * params.in_stride + (k.x * kernel.y + k.y) * kernel.z + k.z;
+    return select(0.0, w[params.w_offset + select(0u, at, is_there)], is_there);
 }
 
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+@compute @workgroup_size(16)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
+    let b = index / LANES;
+    if b >= params.blocks {
+        return;
+    }
     let step = group.x;
     let block = group.y;
-    let plane_taps = params.taps_h * params.taps_w;
-    let taps = params.channels * plane_taps;
-    let count = (taps + 3u) / 4u * params.blocks * 8u;
+    let taps = params.channels * params.taps_h * params.taps_w;
+    let quads = (taps + 3u) / 4u;
+    let stride = params.blocks * LANES;
+    let o = block % params.blocks_out * stride + index;
     let parity_index = block / params.blocks_out;
     let parity = vec3(
         parity_index / (params.classes_h * params.classes_w),
         parity_index / params.classes_w % params.classes_h,
         parity_index % params.classes_w,
     );
-    let first = (block * params.channel_steps * params.planes + step) * count;
-    for (var i = lane; i < count; i += 64u) {
-        let b = i / 8u % params.blocks;
-        let o = (block % params.blocks_out * params.blocks + b) * 8u + i % 8u;
-        var tap = i / 8u / params.blocks * 4u;
-        var c = step / params.planes * params.channels + tap / plane_taps;
-        var place = vec3(step % params.planes, tap % plane_taps / params.taps_w, tap % params.taps_w);
-        var value = vec4(0.0);
-        for (var k = 0u; k < 4u && tap < taps; k++) {
-            value[k] = weight(o, c, place, parity);
-            // The next tap by carrying: divisions cost more than all the rest here.
-            tap++;
-            place.z++;
-            if place.z == params.taps_w {
-                place.z = 0u;
+    var at = (block * params.channel_steps + step) * params.planes * quads * stride + index;
+    for (var plane = 0u; plane < params.planes; plane++) {
+        var c = step * params.channels;
+        var tap = 0u;
+        var place = vec2(0u);
+        for (var quad = 0u; quad < quads; quad++) {
+            var value = vec4(0.0);
+            // unroll
+            for (var k: u32 = 0u; k < 4u; k++) {
+                let found = weight(o, c, vec3(plane, place), parity);
+                value[k] = select(0.0, found, tap < taps);
+                tap++;
                 place.y++;
+                let next_row = place.y == params.taps_w;
+                place = select(place, vec2(place.x + 1u, 0u), next_row);
+                let next_channel = place.x == params.taps_h;
+                place = select(place, vec2(0u), next_channel);
+                c += select(0u, 1u, next_channel);
             }
-            if place.y == params.taps_h {
-                place.y = 0u;
-                c++;
-            }
+            packed_weights[at] = value;
+            at += stride;
         }
-        packed_weights[first + i] = value;
     }
 }

@@ -1,7 +1,8 @@
 // dw[o, c, k] = sum over s of partial[s, o, c, k]: the second stage of weight_grad_lanes.wgsl
 //
-// Index map: one invocation = one weight; 64 consecutive ones a workgroup, (x, y) of the grid count the blocks. The
-// layout of `partial` is written there. Written `=`. Accuracy: one sequential f32 sum over the parts. Deterministic.
+// Index map: one invocation = the window of one pair of channels; 64 consecutive ones a workgroup, (x, y) of the grid count
+// the blocks. It walks over the taps without a division, which would cost a CPU adapter more than the loads. The layout of
+// `partial` is written there. Written `=`. Accuracy: one sequential f32 sum over the parts. Deterministic.
 
 struct Params {
     w_offset: u32,
@@ -10,7 +11,7 @@ struct Params {
     kernel_d: u32,
     kernel_h: u32,
     kernel_w: u32,
-    total: u32,
+    pairs: u32,
     parts: u32,
     blocks_out: u32,
     blocks_in: u32,
@@ -31,27 +32,33 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let i = (group.y * groups.x + group.x) * 64u + lane;
-    if i >= params.total {
+    if i >= params.pairs {
         return;
     }
-    let kx = i % params.kernel_w;
-    let ky = i / params.kernel_w % params.kernel_h;
-    let kz = i / (params.kernel_w * params.kernel_h) % params.kernel_d;
-    let channel = i / (params.kernel_w * params.kernel_h * params.kernel_d);
-    let c = channel % params.channels_in;
-    let o = channel / params.channels_in;
+    let c = i % params.channels_in;
+    let o = i / params.channels_in;
 
     let block_out = o / (LANES * params.block_vectors);
     let vector = o / LANES % params.block_vectors;
-    let block = (kz * params.blocks_out + block_out) * params.blocks_in + c / params.block_channels;
-    let row = (c % params.block_channels * params.kernel_h + ky) * params.block_vectors + vector;
+    let block_in = c / params.block_channels;
     let block_len = params.block_channels * params.kernel_h * params.block_vectors * params.kernel_w * LANES;
-    let first = block * block_len + (row * params.kernel_w + kx) * LANES + o % LANES;
     let part_len = params.kernel_d * params.blocks_out * params.blocks_in * block_len;
-    var sum = 0.0;
-    for (var part = 0u; part < params.parts; part++) {
-        sum += partial[first + part * part_len];
+    let first_row = (c - block_in * params.block_channels) * params.kernel_h;
+    var at = params.w_offset + o * params.w_batch
+        + c * params.kernel_d * params.kernel_h * params.kernel_w;
+    for (var kz = 0u; kz < params.kernel_d; kz++) {
+        let block = (kz * params.blocks_out + block_out) * params.blocks_in + block_in;
+        for (var ky = 0u; ky < params.kernel_h; ky++) {
+            let row = (first_row + ky) * params.block_vectors + vector;
+            for (var kx = 0u; kx < params.kernel_w; kx++) {
+                let first = block * block_len + (row * params.kernel_w + kx) * LANES + o % LANES;
+                var sum = 0.0;
+                for (var part = 0u; part < params.parts; part++) {
+                    sum += partial[first + part * part_len];
+                }
+                dw[at] = sum;
+                at++;
+            }
+        }
     }
-    let taps = params.kernel_w * params.kernel_h * params.kernel_d;
-    dw[params.w_offset + o * params.w_batch + i % (params.channels_in * taps)] = sum;
 }

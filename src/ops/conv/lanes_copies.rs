@@ -75,9 +75,8 @@ mod packing {
             step_h: plan.step[1],
             step_w: plan.step[2],
         };
-        let steps = plan.channel_steps() * plan.taps[0];
         let groups = [
-            steps as u32,
+            plan.channel_steps() as u32,
             (plan.blocks_out() * plan.class_count()) as u32,
             1,
         ];

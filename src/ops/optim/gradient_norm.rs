@@ -93,7 +93,13 @@ impl Operator for GradientNorm {
                 groups: count as u32,
                 first: first as u32,
             };
-            to.dispatch(&SUM_KERNEL, vec![], &params, &[x, &partials], grid(count));
+            to.dispatch(
+                &SUM_KERNEL,
+                dense(x.is_dense()),
+                &params,
+                &[x, &partials],
+                grid(count),
+            );
             first += count;
         }
         let [norm, scale] = [to.outputs[0], to.outputs[1]];
@@ -147,6 +153,13 @@ pub fn gradient_norm(
     })
 }
 
+fn dense(is_dense: bool) -> Constants {
+    vec![("DENSE", u32::from(is_dense))]
+}
+
 pub(super) fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
-    vec![(&SUM_KERNEL, vec![vec![]]), (&SCALE_KERNEL, vec![vec![]])]
+    vec![
+        (&SUM_KERNEL, vec![dense(false), dense(true)]),
+        (&SCALE_KERNEL, vec![vec![]]),
+    ]
 }

@@ -95,7 +95,8 @@ impl Executor {
         &self.program
     }
 
-    /// Uploads `data` (inputs left out keep what they held), submits one run, and returns without waiting for it.
+    /// Uploads `data` (inputs left out keep what they held; of an input given twice the last counts), submits one run,
+    /// and returns without waiting for it. What is refused changes nothing.
     /// At most two runs may await [`Executor::fetch`]; the results of an older one are dropped.
     ///
     /// # Errors
@@ -171,17 +172,13 @@ impl Executor {
 
     async fn prepare(&self, data: &[(ValueId, &[f32])]) -> Result<Vec<Transfer<'_>>, GraphError> {
         let turn = self.submitted.get() % DEPTH;
-        let mut transfers = Vec::with_capacity(data.len() + self.output_buffers.len());
-        for &(value, content) in data {
-            let shape = self.program.graph().value(value).shape;
-            let input = self.inputs.get(&value).ok_or_else(|| self.unknown(value))?;
-            if content.len() != shape.len() {
-                return Err(GraphError::DataSize {
-                    name: self.program.graph().value(value).name.clone(),
-                    expected: shape,
-                    found: content.len(),
-                });
-            }
+        // A staging buffer is only mapped again by a submit, so that nothing may be refused once the first is filled.
+        let feeds = data
+            .iter()
+            .map(|&(value, content)| Ok((value, (self.feed(value, content)?, content))))
+            .collect::<Result<BTreeMap<_, _>, GraphError>>()?;
+        let mut transfers = Vec::with_capacity(feeds.len() + self.output_buffers.len());
+        for (input, content) in feeds.into_values() {
             let staging = &input.staging[turn];
             let bytes: &[u8] = bytemuck::cast_slice(content);
             staging.fill(&self.gpu, bytes).await?;
@@ -189,6 +186,20 @@ impl Executor {
         }
         self.push_fetches(&self.downloads[turn], &mut transfers);
         Ok(transfers)
+    }
+
+    /// The input that `content` is for, if it may be.
+    fn feed(&self, value: ValueId, content: &[f32]) -> Result<&Input, GraphError> {
+        let input = self.inputs.get(&value).ok_or_else(|| self.unknown(value))?;
+        let known = self.program.graph().value(value);
+        if content.len() == known.shape.len() {
+            return Ok(input);
+        }
+        Err(GraphError::DataSize {
+            name: known.name.clone(),
+            expected: known.shape,
+            found: content.len(),
+        })
     }
 
     /// A value inside another's storage has gaps between its samples, so samples are copied one by one.

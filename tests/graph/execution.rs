@@ -21,7 +21,8 @@ fn ramp(shape: Shape, scale: f32) -> Vec<f32> {
     (0..shape.len()).map(|i| i as f32 * scale).collect()
 }
 
-fn run_once(
+/// The outputs of one run on the device.
+pub fn run_once(
     graph: Graph,
     outputs: &[ValueId],
     feeds: &[(ValueId, &[f32])],
@@ -163,6 +164,33 @@ fn data_of_the_wrong_size_and_foreign_values_are_refused() {
         matches!(foreign, Err(GraphError::UnknownName { .. })),
         "{foreign:?}"
     );
+}
+
+#[test]
+fn a_feed_that_is_refused_leaves_the_others_as_they_were() {
+    let mut graph = Graph::new();
+    let [a, b, c] = ["a", "b", "c"].map(|name| graph.input(name, SHAPE).unwrap());
+    let sum = add(&mut graph, a, b).unwrap();
+    let sum = add(&mut graph, sum, c).unwrap();
+    let options = ProgramOptions::default();
+    let program = Program::compile(graph, &[sum], gpu().profile(), options).unwrap();
+    let mut parameters = Parameters::new(gpu(), 0);
+    let executor = Executor::new(program, &mut parameters).unwrap();
+    let (one, short) = (vec![1.0; SHAPE.len()], [1.0]);
+    pollster::block_on(async {
+        for _ in 0..2 {
+            let feeds: [(ValueId, &[f32]); 3] = [(a, &one), (b, &short), (c, &one)];
+            let refused = executor.run(&feeds).await;
+            assert!(matches!(refused, Err(GraphError::DataSize { .. })));
+            let foreign = executor.run(&[(a, &one), (sum, &one)]).await;
+            assert!(matches!(foreign, Err(GraphError::UnknownName { .. })));
+        }
+        // Of an input given twice the last counts.
+        let two = vec![2.0; SHAPE.len()];
+        let feeds: [(ValueId, &[f32]); 4] = [(a, &one), (b, &one), (c, &one), (a, &two)];
+        executor.run(&feeds).await.unwrap();
+        assert_eq!(executor.fetch().await.unwrap().unwrap()[0].data[0], 4.0);
+    });
 }
 
 #[test]

@@ -91,14 +91,32 @@ fn find_conflict(graph: &Graph, parents: &[Option<Parent>]) -> Option<ValueId> {
         .nodes
         .iter()
         .filter_map(|node| conflict_at(graph, parents, node))
-        .find_map(|output| concat_ancestor(parents, output))
+        .find_map(|culprit| concat_ancestor(parents, culprit))
+}
+
+fn conflict_at(graph: &Graph, parents: &[Option<Parent>], node: &Node) -> Option<ValueId> {
+    match node.op.layout() {
+        Layout::Fresh => written_over(graph, parents, node),
+        Layout::ConcatChannels => misplaced(graph, parents, node),
+        Layout::SliceChannels { .. } | Layout::Reshape => None,
+    }
+}
+
+/// An input of a concatenation that lies in the storage of its output, but not where the output wants it: one that
+/// stands there twice, or that is part of another concatenation, or of another input, as well. A copy would have to
+/// read the buffer that it writes.
+fn misplaced(graph: &Graph, parents: &[Option<Parent>], node: &Node) -> Option<ValueId> {
+    let mut wanted = resolve(graph, parents, node.outputs[0]);
+    node.inputs.iter().copied().find(|&input| {
+        let found = resolve(graph, parents, input);
+        let wrong = found.root == wanted.root && found != wanted;
+        wanted.offset += graph.value(input).shape.per_sample();
+        wrong
+    })
 }
 
 /// An output of `node` that lies in the storage of an input which it did not take over.
-fn conflict_at(graph: &Graph, parents: &[Option<Parent>], node: &Node) -> Option<ValueId> {
-    if node.op.layout() != Layout::Fresh {
-        return None;
-    }
+fn written_over(graph: &Graph, parents: &[Option<Parent>], node: &Node) -> Option<ValueId> {
     let root = |v| resolve(graph, parents, v).root;
     node.outputs.iter().copied().find(|&output| {
         let taken = parents[output.0 as usize]

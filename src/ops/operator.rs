@@ -24,7 +24,7 @@ pub enum Layout {
     /// Output 0 is input 0 with other extents; N and the elements of a sample stay.
     Reshape,
     /// The inputs are produced side by side in output 0, along the channels, wherever the graph allows. The
-    /// lowering copies those that are not (their buffer differs from the output's).
+    /// lowering copies those that are not; they then lie in another buffer than the output.
     ConcatChannels,
 }
 

@@ -4,6 +4,7 @@ mod execution;
 mod failures;
 mod measured;
 mod memory;
+mod placement;
 mod planner;
 
 use std::sync::{Arc, OnceLock};

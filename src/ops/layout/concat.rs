@@ -63,7 +63,9 @@ impl Operator for Concat {
         let y = to.outputs[0];
         let mut start = 0;
         for x in to.inputs {
-            if x.buffer != y.buffer {
+            let in_place = (x.buffer, x.offset as usize, x.batch_stride)
+                == (y.buffer, y.offset as usize + start, y.batch_stride);
+            if !in_place {
                 copy(to, x, &y, start);
             }
             start += x.shape.per_sample();

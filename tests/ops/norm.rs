@@ -437,6 +437,38 @@ fn batch_norm_keeps_running_statistics_as_pytorch_does() {
 }
 
 #[test]
+fn running_statistics_keep_their_values_where_a_batch_overflows() {
+    let shape = Shape::new(2, 4, 1, 1, 3);
+    let mut x = random(shape, 5);
+    let at = |c: usize| c * shape.voxels();
+    // A mean that is not finite, NaN in the sums, and a variance that overflows around a finite mean.
+    x.data[at(1)] = f64::INFINITY;
+    x.data[at(2)] = f64::NAN;
+    x.data[at(3)] = 3e30;
+    x.data[at(3) + 1] = -3e30;
+    let build = |graph: &mut Graph| {
+        let (x, parameters) = layer_inputs(graph, shape);
+        let mut state = |name, start| {
+            let start = Init::Constant(start);
+            graph.state(name, Shape::vector(4), start).unwrap()
+        };
+        let running = RunningStats {
+            mean: state("mean", 3.0),
+            variance: state("var", 2.0),
+        };
+        let rates = [EPS, 0.1];
+        vec![batch_norm_train(graph, x, parameters, running, rates, None).unwrap()]
+    };
+    let (gamma, beta) = (vector(&[1.0; 4]), vector(&[0.0; 4]));
+    let feeds = [("x", &x), ("gamma", &gamma), ("beta", &beta)];
+    let (_, kept) = run(build, &feeds, &["mean", "var"]);
+    for (kept, old) in kept.iter().zip([3.0, 2.0]) {
+        assert!(kept.data[0].is_finite() && kept.data[0] != old, "{kept:?}");
+        assert_eq!(kept.data[1..], [old; 3]);
+    }
+}
+
+#[test]
 fn a_misfit_is_refused_with_the_reason() {
     let x = Shape::new(1, 6, 2, 5, 5);
     let text = |kind, eps| {

@@ -24,7 +24,8 @@ pub(super) static UPDATE: Kernel = Kernel {
     access: &[Access::Write, Access::Write, Access::Read, Access::Read],
 };
 
-/// running = (1 - momentum) * running + momentum * batch, in place, with the unbiased variance of the batch.
+/// running = (1 - momentum) * running + momentum * batch, in place, with the unbiased variance of the batch. A channel
+/// whose batch has statistics that are not finite keeps the old ones.
 ///
 /// Inputs, each (1, C, 1, 1, 1): running mean and running variance (states, updated), mean and rstd of the batch.
 /// No outputs.

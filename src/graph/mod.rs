@@ -33,6 +33,9 @@ pub use summary::{NodeSummary, ProgramSummary};
 use crate::ops::{Build, OpError, Operator, ValueId};
 use crate::tensor::Shape;
 
+/// The most bytes of a tensor: kernels number its elements by u32.
+const MOST_BYTES: u64 = 4 * u32::MAX as u64;
+
 /// What a value is for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Role {
@@ -55,13 +58,6 @@ pub struct Value {
     pub role: Role,
     /// Its name; unique among inputs, parameters and states.
     pub name: String,
-}
-
-impl Value {
-    /// Whether it lives from run to run.
-    pub fn is_persistent(&self) -> bool {
-        matches!(self.role, Role::Parameter(_) | Role::State(_))
-    }
 }
 
 /// An operator applied to values.
@@ -95,7 +91,7 @@ impl Graph {
     /// A value that the host writes before each run.
     ///
     /// # Errors
-    /// [`GraphError::DuplicateName`].
+    /// [`GraphError::DuplicateName`]; [`GraphError::TooLarge`] beyond 2^32 - 1 elements.
     pub fn input(&mut self, name: &str, shape: Shape) -> Result<ValueId, GraphError> {
         self.named(name.to_owned(), shape, Role::Input)
     }
@@ -103,7 +99,7 @@ impl Graph {
     /// A trained parameter, named below the current scope.
     ///
     /// # Errors
-    /// [`GraphError::DuplicateName`].
+    /// [`GraphError::DuplicateName`]; [`GraphError::TooLarge`] beyond 2^32 - 1 elements.
     pub fn parameter(
         &mut self,
         name: &str,
@@ -116,7 +112,7 @@ impl Graph {
     /// A persistent value that is not trained, named below the current scope.
     ///
     /// # Errors
-    /// [`GraphError::DuplicateName`].
+    /// [`GraphError::DuplicateName`]; [`GraphError::TooLarge`] beyond 2^32 - 1 elements.
     pub fn state(&mut self, name: &str, shape: Shape, init: Init) -> Result<ValueId, GraphError> {
         self.named(self.scoped(name), shape, Role::State(init))
     }
@@ -196,6 +192,14 @@ impl Graph {
     }
 
     fn named(&mut self, name: String, shape: Shape, role: Role) -> Result<ValueId, GraphError> {
+        // No device could number its elements, and shape rules may multiply extents without a further look.
+        if shape.bytes() > MOST_BYTES {
+            return Err(GraphError::TooLarge {
+                what: name,
+                bytes: shape.bytes(),
+                limit: MOST_BYTES,
+            });
+        }
         if !self.names.insert(name.clone()) {
             return Err(GraphError::DuplicateName(name));
         }
@@ -214,8 +218,16 @@ impl Graph {
     ) -> Result<Vec<ValueId>, OpError> {
         let shapes: Vec<Shape> = inputs.iter().map(|&i| self.value(i).shape).collect();
         let name = self.scope.join(".");
-        let outputs: Vec<ValueId> = op
-            .infer(&shapes)?
+        let made = op.infer(&shapes)?;
+        if let Some(&found) = made.iter().find(|shape| shape.bytes() == u64::MAX) {
+            return Err(OpError::Shape {
+                op: op.name(),
+                what: "an output",
+                expected: "of a size that 64 bits can say; use a smaller patch or batch".to_owned(),
+                found,
+            });
+        }
+        let outputs: Vec<ValueId> = made
             .into_iter()
             .map(|shape| {
                 self.push(Value {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::placement::{Placement, operand, place};
 use super::plan::{MemoryPlan, Request, TRIES, peak_bytes, plan_with};
-use super::{Graph, GraphError, Recomputed, Role};
-use crate::gpu::DeviceProfile;
+use super::{Graph, GraphError, MOST_BYTES, Recomputed, Role};
+use crate::gpu::{Constants, DeviceProfile, Kernel};
 use crate::ops::{BufferRef, Cost, Dispatch, Layout, Lowering, OpError, Operand, ValueId};
 
 /// Workgroups along one axis of a grid, the same on every WebGPU device.
@@ -101,10 +101,11 @@ impl Program {
         options: ProgramOptions,
         tries: usize,
     ) -> Result<Self, GraphError> {
+        check_values(&graph, outputs, device)?;
         let placements = place(&graph, outputs, options.reuse_memory);
         let lowered = lower_nodes(&graph, &placements, device)?;
         let requests = lifetimes(&graph, &placements, &lowered, outputs);
-        check_sizes(&graph, &placements, &requests, device)?;
+        check_requests(&graph, &requests, device)?;
         let list: Vec<Request> = requests.values().cloned().collect();
         let plan = plan_with(&list, options.reuse_memory, tries);
         let slots: BTreeMap<Tenant, usize> = requests
@@ -182,6 +183,12 @@ impl Program {
         &self.plan
     }
 
+    /// The kernel of each dispatch, in order, with its specialisation.
+    pub fn kernels(&self) -> impl Iterator<Item = (&'static Kernel, &Constants)> {
+        let dispatches = self.steps.iter().map(|step| &step.dispatch);
+        dispatches.map(|dispatch| (dispatch.kernel, &dispatch.constants))
+    }
+
     /// The most bytes of activations and scratch space alive at once; no plan can need less.
     pub fn peak_bytes(&self) -> u64 {
         self.peak_bytes
@@ -221,11 +228,6 @@ impl Program {
     /// Number of dispatches of a run.
     pub fn dispatch_count(&self) -> usize {
         self.steps.len()
-    }
-
-    /// The kernel of each dispatch, in their order.
-    pub fn kernels(&self) -> impl Iterator<Item = &'static str> {
-        self.steps.iter().map(|step| step.dispatch.kernel.name)
     }
 
     /// Operations and bytes of a node.
@@ -345,30 +347,51 @@ fn lifetimes(
     requests
 }
 
-/// Every buffer must fit the device's binding limit, and its elements must be addressable by u32.
-fn check_sizes(
+/// The most bytes that a buffer may have: what the device binds, with elements that u32 can number.
+fn buffer_limit(device: &DeviceProfile) -> u64 {
+    device.max_binding.min(device.max_buffer).min(MOST_BYTES)
+}
+
+/// Every value in use must fit a buffer. Before lowering, which computes with sizes, and whose dispatches for a huge batch
+/// would fill the host's memory.
+fn check_values(
     graph: &Graph,
-    placements: &[Placement],
-    requests: &BTreeMap<Tenant, Request>,
+    outputs: &[ValueId],
     device: &DeviceProfile,
 ) -> Result<(), GraphError> {
-    let limit = device
-        .max_binding
-        .min(device.max_buffer)
-        .min(4 * u64::from(u32::MAX));
-    let too_large = |what: String, bytes: u64| GraphError::TooLarge { what, bytes, limit };
-    for (tenant, request) in requests {
-        if request.bytes > limit {
-            return Err(too_large(tenant_name(graph, *tenant), request.bytes));
-        }
-    }
-    for (id, value) in graph.values() {
-        let bytes = 4 * value.shape.len() as u64;
-        if placements[id.0 as usize].root == id && value.role != Role::Computed && bytes > limit {
-            return Err(too_large(value.name.clone(), bytes));
+    let limit = buffer_limit(device);
+    let of_nodes = graph.nodes().iter();
+    let of_nodes = of_nodes.flat_map(|n| n.inputs.iter().chain(&n.outputs));
+    let persistent = graph.values().filter(|(_, v)| v.role != Role::Computed);
+    let used = of_nodes.chain(outputs).copied();
+    for id in used.chain(persistent.map(|(id, _)| id)) {
+        let value = graph.value(id);
+        if value.shape.bytes() > limit {
+            return Err(GraphError::TooLarge {
+                what: value.name.clone(),
+                bytes: value.shape.bytes(),
+                limit,
+            });
         }
     }
     Ok(())
+}
+
+/// What the plan is asked for must fit as well: scratch space may be larger than any value.
+fn check_requests(
+    graph: &Graph,
+    requests: &BTreeMap<Tenant, Request>,
+    device: &DeviceProfile,
+) -> Result<(), GraphError> {
+    let limit = buffer_limit(device);
+    match requests.iter().find(|(_, r)| r.bytes > limit) {
+        None => Ok(()),
+        Some((tenant, request)) => Err(GraphError::TooLarge {
+            what: tenant_name(graph, *tenant),
+            bytes: request.bytes,
+            limit,
+        }),
+    }
 }
 
 fn check_grid(graph: &Graph, node: usize, dispatch: &Dispatch) -> Result<(), GraphError> {

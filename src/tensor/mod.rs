@@ -55,6 +55,16 @@ impl Shape {
         self.0[0] * self.per_sample()
     }
 
+    /// Bytes of all elements as f32; `u64::MAX` where there are more than that can say, so that a comparison with a
+    /// limit holds for extents of which [`Shape::len`] could not be computed.
+    pub fn bytes(&self) -> u64 {
+        if self.0.contains(&0) {
+            return 0;
+        }
+        let extents = self.0.iter().map(|&extent| extent as u64);
+        extents.fold(size_of::<f32>() as u64, u64::saturating_mul)
+    }
+
     /// Whether an extent is 0.
     pub const fn is_empty(&self) -> bool {
         self.len() == 0

@@ -6,6 +6,7 @@ mod measured;
 mod memory;
 mod placement;
 mod planner;
+mod sizes;
 
 use std::sync::{Arc, OnceLock};
 

@@ -20,7 +20,7 @@ fn convolution() -> (Graph, voxseg::ops::ValueId) {
 fn kernels_for(device: &DeviceProfile) -> Vec<&'static str> {
     let (graph, y) = convolution();
     let program = Program::compile(graph, &[y], device, ProgramOptions::default()).unwrap();
-    program.kernels().collect()
+    program.kernels().map(|(kernel, _)| kernel.name).collect()
 }
 
 #[test]

@@ -20,6 +20,16 @@ pub struct ConvForward {
     pub attributes: ConvAttributes,
 }
 
+impl ConvForward {
+    fn problem(&self, inputs: &[Shape], outputs: &[Shape]) -> Problem {
+        Problem {
+            attributes: self.attributes,
+            x: inputs[0],
+            y: outputs[0],
+        }
+    }
+}
+
 const OP: &str = "conv.forward";
 
 impl Operator for ConvForward {
@@ -70,11 +80,7 @@ impl Operator for ConvForward {
             to.inputs.get(2).copied(),
             to.outputs[0],
         );
-        let problem = Problem {
-            attributes: self.attributes,
-            x: x.shape,
-            y: y.shape,
-        };
+        let problem = self.problem(&[x.shape], &[y.shape]);
         let direction = Direction::Forward;
         let plan = lanes::Plan::new(direction, &problem, to.device);
         match choose(direction, &problem, to.device, OP, plan)? {
@@ -99,12 +105,7 @@ impl Operator for ConvForward {
     }
 
     fn cost(&self, inputs: &[Shape], outputs: &[Shape]) -> Cost {
-        let problem = Problem {
-            attributes: self.attributes,
-            x: inputs[0],
-            y: outputs[0],
-        };
-        problem.cost()
+        self.problem(inputs, outputs).cost()
     }
 
     fn candidates(
@@ -113,11 +114,7 @@ impl Operator for ConvForward {
         outputs: &[Shape],
         device: &DeviceProfile,
     ) -> Option<Candidates> {
-        let problem = Problem {
-            attributes: self.attributes,
-            x: inputs[0],
-            y: outputs[0],
-        };
+        let problem = self.problem(inputs, outputs);
         let plan = lanes::Plan::new(Direction::Forward, &problem, device);
         candidates(Direction::Forward, &problem, device, plan)
     }

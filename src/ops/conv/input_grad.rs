@@ -23,6 +23,16 @@ pub struct ConvInputGrad {
     pub input_size: [usize; 3],
 }
 
+impl ConvInputGrad {
+    fn problem(&self, inputs: &[Shape], outputs: &[Shape]) -> Problem {
+        Problem {
+            attributes: self.attributes,
+            x: outputs[0],
+            y: inputs[0],
+        }
+    }
+}
+
 const OP: &str = "conv.input_grad";
 
 impl Operator for ConvInputGrad {
@@ -74,11 +84,7 @@ impl Operator for ConvInputGrad {
             to.inputs.get(2).copied(),
             to.outputs[0],
         );
-        let problem = Problem {
-            attributes: self.attributes,
-            x: dx.shape,
-            y: dy.shape,
-        };
+        let problem = self.problem(&[dy.shape], &[dx.shape]);
         let direction = Direction::InputGrad;
         let plan = lanes::Plan::new(direction, &problem, to.device);
         match choose(direction, &problem, to.device, OP, plan)? {
@@ -103,12 +109,7 @@ impl Operator for ConvInputGrad {
     }
 
     fn cost(&self, inputs: &[Shape], outputs: &[Shape]) -> Cost {
-        let problem = Problem {
-            attributes: self.attributes,
-            x: outputs[0],
-            y: inputs[0],
-        };
-        problem.cost()
+        self.problem(inputs, outputs).cost()
     }
 
     fn candidates(
@@ -117,11 +118,7 @@ impl Operator for ConvInputGrad {
         outputs: &[Shape],
         device: &DeviceProfile,
     ) -> Option<Candidates> {
-        let problem = Problem {
-            attributes: self.attributes,
-            x: outputs[0],
-            y: inputs[0],
-        };
+        let problem = self.problem(inputs, outputs);
         let plan = lanes::Plan::new(Direction::InputGrad, &problem, device);
         candidates(Direction::InputGrad, &problem, device, plan)
     }

@@ -19,6 +19,16 @@ pub struct ConvWeightGrad {
     pub attributes: ConvAttributes,
 }
 
+impl ConvWeightGrad {
+    fn problem(&self, inputs: &[Shape]) -> Problem {
+        Problem {
+            attributes: self.attributes,
+            x: inputs[0],
+            y: inputs[1],
+        }
+    }
+}
+
 const OP: &str = "conv.weight_grad";
 
 impl Operator for ConvWeightGrad {
@@ -36,11 +46,7 @@ impl Operator for ConvWeightGrad {
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
         let (x, dy, dw) = (to.inputs[0], to.inputs[1], to.outputs[0]);
-        let problem = Problem {
-            attributes: self.attributes,
-            x: x.shape,
-            y: dy.shape,
-        };
+        let problem = self.problem(&[x.shape, dy.shape]);
         let plan = weight_grad_lanes::Plan::new(&problem, to.device);
         match choose(Direction::WeightGrad, &problem, to.device, OP, plan)? {
             Variant::Lanes(plan) => weight_grad_lanes::lower(to, &problem, &plan, [&x, &dy, &dw]),
@@ -55,12 +61,7 @@ impl Operator for ConvWeightGrad {
     }
 
     fn cost(&self, inputs: &[Shape], _outputs: &[Shape]) -> Cost {
-        let problem = Problem {
-            attributes: self.attributes,
-            x: inputs[0],
-            y: inputs[1],
-        };
-        problem.cost()
+        self.problem(inputs).cost()
     }
 
     fn candidates(
@@ -69,11 +70,7 @@ impl Operator for ConvWeightGrad {
         _outputs: &[Shape],
         device: &DeviceProfile,
     ) -> Option<Candidates> {
-        let problem = Problem {
-            attributes: self.attributes,
-            x: inputs[0],
-            y: inputs[1],
-        };
+        let problem = self.problem(inputs);
         let plan = weight_grad_lanes::Plan::new(&problem, device);
         candidates(Direction::WeightGrad, &problem, device, plan)
     }

@@ -1,30 +1,34 @@
 //! Rooms only look down: the picture in ARCHITECTURE.md, as a test.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// From the ground floor up; a room may use those before it.
-const FLOORS: [&str; 20] = [
-    "gpu",
-    "tensor",
-    "reference",
-    "ops",
-    "graph",
-    "nn",
-    "models",
-    "losses",
-    "optim",
-    "volume",
-    "dataset",
-    "metrics",
-    "postprocess",
-    "report",
-    "run",
-    "infer",
-    "tune",
-    "train",
-    "cli",
-    "main.rs",
+/// The picture's arrows: each room, from the ground floor up, with the rooms that it may use besides what those may.
+const ROOMS: [(&str, &[&str]); 20] = [
+    ("gpu", &[]),
+    ("tensor", &[]),
+    ("reference", &["tensor"]),
+    ("ops", &["gpu", "tensor"]),
+    ("graph", &["ops"]),
+    ("nn", &["graph"]),
+    ("models", &["nn"]),
+    ("losses", &["graph"]),
+    ("optim", &["graph"]),
+    ("volume", &[]),
+    ("dataset", &["volume"]),
+    ("metrics", &[]),
+    ("postprocess", &[]),
+    ("report", &["metrics", "postprocess"]),
+    ("run", &["models", "dataset", "metrics", "postprocess"]),
+    ("infer", &["run"]),
+    ("tune", &["graph", "reference"]),
+    ("train", &["infer", "tune", "losses", "optim", "report"]),
+    (
+        "cli",
+        &["train", "infer", "metrics", "postprocess", "report"],
+    ),
+    ("main.rs", &["cli"]),
 ];
 
 /// Files that every room may use, and that use none.
@@ -53,24 +57,58 @@ fn used(path: &Path) -> Vec<(PathBuf, String)> {
     rust_files(path).into_iter().flat_map(of_file).collect()
 }
 
+/// The rooms below `room`, along the arrows. A room may only point at one listed before it, so this ends.
+fn below(room: &str) -> BTreeSet<&'static str> {
+    let here = ROOMS.iter().position(|&(name, _)| name == room);
+    let here = here.unwrap_or_else(|| panic!("the picture has no room {room}"));
+    let mut found = BTreeSet::new();
+    for &next in ROOMS[here].1 {
+        let points_down = ROOMS[..here].iter().any(|&(name, _)| name == next);
+        assert!(
+            points_down,
+            "{room} points at {next}, which is not below it"
+        );
+        found.insert(next);
+        found.extend(below(next));
+    }
+    found
+}
+
 #[test]
-fn rooms_only_look_down() {
+fn rooms_use_what_lies_below_them_along_the_arrows() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let floor = |room: &str| FLOORS.iter().position(|&known| known == room);
+    let is_room = |name: &str| ROOMS.iter().any(|&(room, _)| room == name);
     let mut seen = 0;
-    for (here, room) in FLOORS.iter().enumerate() {
+    for (room, _) in ROOMS {
+        let allowed = below(room);
         for (file, other) in used(&src.join(room)) {
-            let there = floor(&other);
-            seen += usize::from(there.is_some_and(|there| there < here));
-            let upwards = there.is_some_and(|there| there > here);
-            assert!(!upwards, "{} uses {other}", file.display());
+            if other == room || !is_room(&other) {
+                continue;
+            }
+            let file = file.display();
+            assert!(allowed.contains(&*other), "{file}: {room} uses {other}");
+            seen += 1;
         }
     }
     assert!(seen > 100, "only {seen} uses found");
     for file in GROUND {
         for (file, other) in used(&src.join(format!("{file}.rs"))) {
-            assert!(floor(&other).is_none(), "{} uses {other}", file.display());
+            assert!(!is_room(&other), "{} uses {other}", file.display());
         }
+    }
+}
+
+#[test]
+fn rooms_side_by_side_do_not_know_each_other() {
+    for (room, stranger) in [
+        ("dataset", "gpu"),
+        ("dataset", "graph"),
+        ("metrics", "graph"),
+        ("graph", "reference"),
+        ("losses", "nn"),
+        ("tune", "dataset"),
+    ] {
+        assert!(!below(room).contains(stranger), "{room} -> {stranger}");
     }
 }
 
@@ -81,7 +119,7 @@ fn every_room_has_its_floor() {
         let entry = entry.expect("an entry");
         let name = entry.file_name().to_string_lossy().into_owned();
         let stem = name.trim_end_matches(".rs");
-        let known = FLOORS.contains(&&*name) || GROUND.contains(&stem);
+        let known = ROOMS.iter().any(|&(room, _)| room == name) || GROUND.contains(&stem);
         assert!(known || ["lib", "rooms"].contains(&stem), "{name}");
     }
 }

@@ -4,7 +4,7 @@
 // Index map: one invocation = one sum; a workgroup takes 64 consecutive ones of a sample (few, so that a small tensor
 // still fills several processors), (x, y) of the grid count workgroups, z is the sample. Neighbours read neighbours.
 // Accuracy: 64 terms in sequence a level, so the error grows with the sum of the levels, not with the voxels.
-// The order depends on the shape only. Rejected: a tree in workgroup memory, whose accesses cost a CPU adapter as much as
+// Deterministic: one writer a sum, and the order depends on the shape only. Saves nothing for backward. Rejected: a tree in workgroup memory, whose accesses cost a CPU adapter as much as
 // storage, for levels that are 64 times smaller than the one before.
 
 const FAN: u32 = 64u;

@@ -4,6 +4,10 @@
 // Index map: one workgroup = LANES * STEPS consecutive packs of one channel, lane l taking l, l + LANES, ...; (x, y) of the
 // grid count blocks, z counts n * C + c. Each invocation adds up to STEPS packs, each component a stream of its own, and
 // stores at n * partial_n + c * partial_c + its number. reduce/merge_sums adds them in a fixed tree.
+//
+// Itself part of a backward pass, it saves nothing. Accuracy: sums of up to STEPS products in sequence; the error then
+// grows with the depth of the tree, not with the voxels. Deterministic: one writer a partial, in an order that the shape
+// alone decides.
 
 alias Pack = f32;
 const NEGATIVE: u32 = 0;

@@ -11,19 +11,19 @@ param_block!(Params {
     count: u32,
 });
 
-static FMA: Kernel = Kernel {
-    name: "bench/fma",
-    source: include_str!("../../shaders/bench/fma.wgsl"),
-    params: Params::FIELDS,
-    access: &[Access::Read, Access::Write],
-};
+static FMA: Kernel = Kernel::new(
+    "bench/fma",
+    include_str!("../../shaders/bench/fma.wgsl"),
+    Params::FIELDS,
+    &[Access::Read, Access::Write],
+);
 
-static COPY: Kernel = Kernel {
-    name: "bench/copy",
-    source: include_str!("../../shaders/bench/copy.wgsl"),
-    params: Params::FIELDS,
-    access: &[Access::Read, Access::Write],
-};
+static COPY: Kernel = Kernel::new(
+    "bench/copy",
+    include_str!("../../shaders/bench/copy.wgsl"),
+    Params::FIELDS,
+    &[Access::Read, Access::Write],
+);
 
 /// The kernels of the benchmarks, for the checks that need no GPU.
 pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {

@@ -47,7 +47,12 @@ struct Counters {
     submits: AtomicU64,
 }
 
-type PipelineKey = (&'static str, Constants);
+/// A kernel goes by its place in memory: one from outside may bear the name of one of ours.
+type PipelineKey = (usize, Constants);
+
+fn pipeline_key(kernel: &'static Kernel, constants: &Constants) -> PipelineKey {
+    (std::ptr::from_ref(kernel).addr(), constants.clone())
+}
 
 /// An open device. Cheap to share behind an `Arc`.
 pub struct Gpu {
@@ -228,7 +233,7 @@ impl Gpu {
         kernel: &'static Kernel,
         constants: &Constants,
     ) -> Result<Arc<Pipeline>, GpuError> {
-        let key = (kernel.name, constants.clone());
+        let key = pipeline_key(kernel, constants);
         if let Some(found) = lock(&self.pipelines).get(&key) {
             return Ok(found.clone());
         }
@@ -249,7 +254,7 @@ impl Gpu {
     ) -> Result<(), GpuError> {
         let mut missing: BTreeMap<PipelineKey, &'static Kernel> = wanted
             .into_iter()
-            .map(|(kernel, constants)| ((kernel.name, constants.clone()), kernel))
+            .map(|(kernel, constants)| (pipeline_key(kernel, constants), kernel))
             .collect();
         missing.retain(|key, _| !lock(&self.pipelines).contains_key(key));
         let missing: Vec<_> = missing.into_iter().collect();

@@ -19,6 +19,9 @@ pub type Field = (&'static str, usize, usize);
 ///
 /// Binding 0 of group 0 is the uniform block `params`; the storage buffers follow from binding 1 in the
 /// order of `access`. The entry point is `main`. A test reflects each file with naga and compares.
+///
+/// The kernels of this library are compiled without the bounds checks that wgpu adds; one made by [`Kernel::new`] keeps
+/// them.
 #[derive(Debug)]
 pub struct Kernel {
     /// Family and file, `"activation/forward"` for `shaders/activation/forward.wgsl`.
@@ -29,13 +32,62 @@ pub struct Kernel {
     pub params: &'static [Field],
     /// The storage buffers from binding 1 on.
     pub access: &'static [Access],
+    /// Whether it is a file of `shaders/`; neither public nor copied, so that nobody outside can say so of his own text.
+    shipped: bool,
 }
+
+/// A kernel of this library, from the file of `shaders/` that has its name.
+macro_rules! shipped_kernel {
+    { name: $name:literal, params: $params:expr, access: $access:expr $(,)? } => {
+        $crate::gpu::Kernel::shipped(
+            $name,
+            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $name, ".wgsl")),
+            $params,
+            $access,
+        )
+    };
+}
+pub(crate) use shipped_kernel;
 
 /// A specialisation: values for named `const NAME: u32 = default;` lines, and components for `alias NAME = f32;` lines
 /// (4 makes it `vec4<f32>`), so that a kernel and its vec4 twin are one file.
 pub type Constants = Vec<(&'static str, u32)>;
 
 impl Kernel {
+    /// A kernel from outside this library: its loads, stores and loops are checked when it runs.
+    pub const fn new(
+        name: &'static str,
+        source: &'static str,
+        params: &'static [Field],
+        access: &'static [Access],
+    ) -> Self {
+        Self {
+            name,
+            source,
+            params,
+            access,
+            shipped: false,
+        }
+    }
+
+    /// For [`shipped_kernel`] alone, which takes nothing but files of `shaders/`.
+    pub(crate) const fn shipped(
+        name: &'static str,
+        source: &'static str,
+        params: &'static [Field],
+        access: &'static [Access],
+    ) -> Self {
+        Self {
+            shipped: true,
+            ..Self::new(name, source, params, access)
+        }
+    }
+
+    /// Whether it is one of this library's own.
+    pub fn is_shipped(&self) -> bool {
+        self.shipped
+    }
+
     /// The WGSL text with `constants` in place of the defaults and marked loops unrolled.
     ///
     /// # Errors

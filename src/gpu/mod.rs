@@ -13,6 +13,7 @@ mod unroll;
 pub use adapter::{AdapterSummary, list_adapters};
 pub use device::{Gpu, GpuCounters, GpuOptions};
 pub use error::GpuError;
+pub(crate) use kernel::shipped_kernel;
 pub use kernel::{Access, Constants, Field, Kernel, ParamBlock};
 pub use memory::{Download, GpuBuffer, Staging};
 pub use pipeline::Pipeline;

@@ -7,6 +7,14 @@ use super::{Access, Kernel};
 pub struct Pipeline {
     pub(super) pipeline: wgpu::ComputePipeline,
     pub(super) layout: wgpu::BindGroupLayout,
+    checked: bool,
+}
+
+impl Pipeline {
+    /// Whether it keeps the bounds checks that wgpu adds: that of a kernel from outside this library always does.
+    pub fn is_checked(&self) -> bool {
+        self.checked
+    }
 }
 
 fn entry(binding: u32, ty: wgpu::BufferBindingType) -> wgpu::BindGroupLayoutEntry {
@@ -22,13 +30,15 @@ fn entry(binding: u32, ty: wgpu::BufferBindingType) -> wgpu::BindGroupLayoutEntr
     }
 }
 
-/// Builds the pipeline; errors go to the caller's error scope.
+/// Builds the pipeline, checked where the caller or the kernel's origin asks for it; errors go to the caller's error
+/// scope.
 pub(super) fn build_pipeline(
     device: &wgpu::Device,
     kernel: &Kernel,
     source: &str,
     checked: bool,
 ) -> Pipeline {
+    let checked = checked || !kernel.is_shipped();
     let uniform = entry(0, wgpu::BufferBindingType::Uniform);
     let storage = (1..).zip(kernel.access).map(|(binding, access)| {
         entry(
@@ -61,7 +71,11 @@ pub(super) fn build_pipeline(
         },
         cache: None,
     });
-    Pipeline { pipeline, layout }
+    Pipeline {
+        pipeline,
+        layout,
+        checked,
+    }
 }
 
 /// The one place where bounds checks go off.
@@ -79,7 +93,8 @@ fn shader_module(
     if checked {
         return device.create_shader_module(descriptor);
     }
-    // SAFETY: the text is one of the files in `shaders/`, never a user's. Each guards its loads and stores
+    // SAFETY: the text is one of the files in `shaders/`, never a user's: only `shipped_kernel!` marks a kernel so, and it
+    // takes the text from there. Each guards its loads and stores
     // by the extents in its parameter block, and its loops end by constants or by those extents; the
     // block is made by the lowering from the shapes of the very tensors that are bound. The test suite runs
     // every kernel with NaN canaries around its outputs, and `--checked` turns the checks on again.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Activation;
-use crate::gpu::{Access, Constants, Kernel, ParamBlock};
+use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::reduce::{ChannelProducts, MAP_STEPS, Tiling};
 use crate::ops::{
     Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape,
@@ -22,9 +22,8 @@ param_block!(ForwardParams {
     slope: f32,
 });
 
-pub(super) static FORWARD: Kernel = Kernel {
+pub(super) static FORWARD: Kernel = shipped_kernel! {
     name: "activation/forward",
-    source: include_str!("../../../shaders/activation/forward.wgsl"),
     params: ForwardParams::FIELDS,
     access: &[Access::Read, Access::Read, Access::Write],
 };
@@ -42,9 +41,8 @@ param_block!(BackwardParams {
     slope: f32,
 });
 
-pub(super) static BACKWARD: Kernel = Kernel {
+pub(super) static BACKWARD: Kernel = shipped_kernel! {
     name: "activation/backward",
-    source: include_str!("../../../shaders/activation/backward.wgsl"),
     params: BackwardParams::FIELDS,
     access: &[Access::Read, Access::Read, Access::Read, Access::Write],
 };

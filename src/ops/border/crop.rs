@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Fill, pad};
-use crate::gpu::{Access, Constants, Kernel, ParamBlock};
+use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{
     Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, grid, take,
 };
@@ -27,9 +27,8 @@ param_block!(Params {
     start_w: u32,
 });
 
-static KERNEL: Kernel = Kernel {
+static KERNEL: Kernel = shipped_kernel! {
     name: "border/crop",
-    source: include_str!("../../../shaders/border/crop.wgsl"),
     params: Params::FIELDS,
     access: &[Access::Read, Access::Write],
 };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::crop::{crop, dispatch as dispatch_crop};
-use crate::gpu::{Access, Constants, Kernel, ParamBlock};
+use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{Backward, Build, Lowering, OpError, Operand, Operator, ValueId, grid, take};
 use crate::param_block;
 use crate::tensor::Shape;
@@ -26,16 +26,14 @@ param_block!(Params {
     value: f32,
 });
 
-static FORWARD: Kernel = Kernel {
+static FORWARD: Kernel = shipped_kernel! {
     name: "border/pad",
-    source: include_str!("../../../shaders/border/pad.wgsl"),
     params: Params::FIELDS,
     access: &[Access::Read, Access::Write],
 };
 
-static BACKWARD: Kernel = Kernel {
+static BACKWARD: Kernel = shipped_kernel! {
     name: "border/pad_backward",
-    source: include_str!("../../../shaders/border/pad_backward.wgsl"),
     params: Params::FIELDS,
     access: &[Access::Read, Access::Write],
 };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::gpu::{Access, Constants, Kernel, ParamBlock};
+use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::reduce::{SUM_STEPS, Sums, Tiling, specialisations};
 use crate::ops::{Build, Cost, Lowering, OpError, Operator, ValueId, take};
 use crate::param_block;
@@ -17,9 +17,8 @@ param_block!(Params {
     slots: u32,
 });
 
-static KERNEL: Kernel = Kernel {
+static KERNEL: Kernel = shipped_kernel! {
     name: "conv/bias_grad",
-    source: include_str!("../../../shaders/conv/bias_grad.wgsl"),
     params: Params::FIELDS,
     access: &[Access::Read, Access::Write],
 };

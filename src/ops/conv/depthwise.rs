@@ -1,7 +1,7 @@
 //! Convolutions in which each group is one input channel: bound by memory, so strips of outputs share a row of inputs.
 
 use super::{Direction, Problem};
-use crate::gpu::{Access, Constants, Kernel, ParamBlock};
+use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{Lowering, Operand, grid};
 use crate::param_block;
 
@@ -36,9 +36,8 @@ param_block!(Params {
     first_w: i32,
 });
 
-static CORRELATE: Kernel = Kernel {
+static CORRELATE: Kernel = shipped_kernel! {
     name: "conv/depthwise",
-    source: include_str!("../../../shaders/conv/depthwise.wgsl"),
     params: Params::FIELDS,
     access: &[Access::Read, Access::Read, Access::Read, Access::Write],
 };
@@ -71,9 +70,8 @@ param_block!(WeightParams {
     padding_w: u32,
 });
 
-static WEIGHT_GRAD: Kernel = Kernel {
+static WEIGHT_GRAD: Kernel = shipped_kernel! {
     name: "conv/depthwise_weight_grad",
-    source: include_str!("../../../shaders/conv/depthwise_weight_grad.wgsl"),
     params: WeightParams::FIELDS,
     access: &[Access::Read, Access::Read, Access::Write],
 };

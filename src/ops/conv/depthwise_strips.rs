@@ -4,7 +4,9 @@
 use super::lanes::{copies, sample};
 use super::weight_grad_lanes::{Rows, padded};
 use super::{Direction, Problem};
-use crate::gpu::{Access, AdapterClass, Constants, DeviceProfile, Kernel, ParamBlock};
+use crate::gpu::{
+    Access, AdapterClass, Constants, DeviceProfile, Kernel, ParamBlock, shipped_kernel,
+};
 use crate::ops::reduce::Sums;
 use crate::ops::{Lowering, Operand, grid};
 use crate::param_block;
@@ -39,9 +41,8 @@ param_block!(Params {
     first_h: i32,
 });
 
-static CORRELATE: Kernel = Kernel {
+static CORRELATE: Kernel = shipped_kernel! {
     name: "conv/depthwise_strips",
-    source: include_str!("../../../shaders/conv/depthwise_strips.wgsl"),
     params: Params::FIELDS,
     access: &[Access::Read, Access::Read, Access::Read, Access::Write],
 };
@@ -71,9 +72,8 @@ param_block!(WeightParams {
     first_h: i32,
 });
 
-static WEIGHT_GRAD: Kernel = Kernel {
+static WEIGHT_GRAD: Kernel = shipped_kernel! {
     name: "conv/depthwise_strips_weight_grad",
-    source: include_str!("../../../shaders/conv/depthwise_strips_weight_grad.wgsl"),
     params: WeightParams::FIELDS,
     access: &[Access::Read, Access::Read, Access::Write],
 };
@@ -93,9 +93,8 @@ param_block!(SpreadParams {
     stride_w: u32,
 });
 
-static SPREAD: Kernel = Kernel {
+static SPREAD: Kernel = shipped_kernel! {
     name: "conv/spread",
-    source: include_str!("../../../shaders/conv/spread.wgsl"),
     params: SpreadParams::FIELDS,
     access: &[Access::Read, Access::Write],
 };

@@ -6,7 +6,7 @@
 //! windows of all residues together exactly once.
 
 use super::{Direction, Problem};
-use crate::gpu::{Access, Constants, DeviceProfile, Kernel, ParamBlock};
+use crate::gpu::{Access, Constants, DeviceProfile, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{Lowering, Operand, grid};
 use crate::param_block;
 use crate::tensor::Shape;
@@ -53,9 +53,8 @@ param_block!(Params {
     out_step_w: u32,
 });
 
-static CORRELATE: Kernel = Kernel {
+static CORRELATE: Kernel = shipped_kernel! {
     name: "conv/gemm_correlate",
-    source: include_str!("../../../shaders/conv/gemm_correlate.wgsl"),
     params: Params::FIELDS,
     access: &[Access::Read, Access::Read, Access::Read, Access::Write],
 };
@@ -82,9 +81,8 @@ param_block!(PackParams {
     kernel_w: u32,
 });
 
-static PACK: Kernel = Kernel {
+static PACK: Kernel = shipped_kernel! {
     name: "conv/gemm_pack",
-    source: include_str!("../../../shaders/conv/gemm_pack.wgsl"),
     params: PackParams::FIELDS,
     access: &[Access::Read, Access::Write],
 };

@@ -1,7 +1,7 @@
 //! The weight gradient as a matrix product split along the voxels, for GPUs.
 
 use super::Problem;
-use crate::gpu::{Access, Constants, Kernel, ParamBlock};
+use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{Lowering, Operand, grid};
 use crate::param_block;
 
@@ -38,9 +38,8 @@ param_block!(Params {
     dilation_w: u32,
 });
 
-static PRODUCT: Kernel = Kernel {
+static PRODUCT: Kernel = shipped_kernel! {
     name: "conv/gemm_weight_grad",
-    source: include_str!("../../../shaders/conv/gemm_weight_grad.wgsl"),
     params: Params::FIELDS,
     access: &[Access::Read, Access::Read, Access::Write],
 };
@@ -53,9 +52,8 @@ param_block!(PartsParams {
     parts: u32,
 });
 
-static PARTS: Kernel = Kernel {
+static PARTS: Kernel = shipped_kernel! {
     name: "conv/gemm_parts",
-    source: include_str!("../../../shaders/conv/gemm_parts.wgsl"),
     params: PartsParams::FIELDS,
     access: &[Access::Read, Access::Write],
 };

@@ -8,7 +8,9 @@
 //! convolution with kernel = stride so becomes s^3 pointwise ones in one dispatch.
 
 use super::{Direction, Problem};
-use crate::gpu::{Access, AdapterClass, Constants, DeviceProfile, Kernel, ParamBlock};
+use crate::gpu::{
+    Access, AdapterClass, Constants, DeviceProfile, Kernel, ParamBlock, shipped_kernel,
+};
 use crate::ops::{Lowering, Operand, grid};
 use crate::param_block;
 use crate::tensor::Shape;
@@ -38,9 +40,8 @@ param_block!(Params {
     blocks: u32,
 });
 
-pub(super) static KERNEL: Kernel = Kernel {
+pub(super) static KERNEL: Kernel = shipped_kernel! {
     name: "conv/lanes",
-    source: include_str!("../../../shaders/conv/lanes.wgsl"),
     params: Params::FIELDS,
     access: &[Access::Read, Access::Read, Access::Read, Access::Write],
 };

@@ -1,7 +1,7 @@
 //! The copies around the lanes kernel: packed weights, the padded source, the target put together.
 
 use super::Plan;
-use crate::gpu::{Access, Constants, Kernel, ParamBlock};
+use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{Lowering, Operand};
 use crate::param_block;
 
@@ -34,9 +34,8 @@ mod packing {
         step_w: i32,
     });
 
-    pub static KERNEL: Kernel = Kernel {
+    pub static KERNEL: Kernel = shipped_kernel! {
         name: "conv/pack",
-        source: include_str!("../../../shaders/conv/pack.wgsl"),
         params: Params::FIELDS,
         access: &[Access::Read, Access::Write],
     };
@@ -101,9 +100,8 @@ mod padding {
         padding_w: u32,
     });
 
-    pub static KERNEL: Kernel = Kernel {
+    pub static KERNEL: Kernel = shipped_kernel! {
         name: "conv/pad",
-        source: include_str!("../../../shaders/conv/pad.wgsl"),
         params: Params::FIELDS,
         access: &[Access::Read, Access::Write],
     };
@@ -147,9 +145,8 @@ mod interleaving {
         y_w: u32,
     });
 
-    pub static KERNEL: Kernel = Kernel {
+    pub static KERNEL: Kernel = shipped_kernel! {
         name: "conv/interleave",
-        source: include_str!("../../../shaders/conv/interleave.wgsl"),
         params: Params::FIELDS,
         access: &[Access::Read, Access::Write],
     };

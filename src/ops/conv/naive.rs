@@ -1,7 +1,7 @@
 //! The naive kernels: one output per invocation, any window, any groups. The truth on the device.
 
 use super::Problem;
-use crate::gpu::{Access, Kernel, ParamBlock};
+use crate::gpu::{Access, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{Lowering, Operand, grid};
 use crate::param_block;
 
@@ -38,23 +38,20 @@ param_block!(Params {
     group_out: u32,
 });
 
-pub(super) static FORWARD: Kernel = Kernel {
+pub(super) static FORWARD: Kernel = shipped_kernel! {
     name: "conv/naive_forward",
-    source: include_str!("../../../shaders/conv/naive_forward.wgsl"),
     params: Params::FIELDS,
     access: &[Access::Read, Access::Read, Access::Read, Access::Write],
 };
 
-pub(super) static INPUT_GRAD: Kernel = Kernel {
+pub(super) static INPUT_GRAD: Kernel = shipped_kernel! {
     name: "conv/naive_input_grad",
-    source: include_str!("../../../shaders/conv/naive_input_grad.wgsl"),
     params: Params::FIELDS,
     access: &[Access::Read, Access::Read, Access::Read, Access::Write],
 };
 
-pub(super) static WEIGHT_GRAD: Kernel = Kernel {
+pub(super) static WEIGHT_GRAD: Kernel = shipped_kernel! {
     name: "conv/naive_weight_grad",
-    source: include_str!("../../../shaders/conv/naive_weight_grad.wgsl"),
     params: Params::FIELDS,
     access: &[Access::Read, Access::Read, Access::Write],
 };

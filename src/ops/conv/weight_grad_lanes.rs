@@ -2,7 +2,9 @@
 //! parts of the voxels, and a sum of the parts in fixed order.
 
 use super::Problem;
-use crate::gpu::{Access, AdapterClass, Constants, DeviceProfile, Kernel, ParamBlock};
+use crate::gpu::{
+    Access, AdapterClass, Constants, DeviceProfile, Kernel, ParamBlock, shipped_kernel,
+};
 use crate::ops::{Lowering, Operand, grid};
 use crate::param_block;
 use crate::tensor::Shape;
@@ -32,9 +34,8 @@ param_block!(TileParams {
     dilation_d: u32,
 });
 
-static TILES: Kernel = Kernel {
+static TILES: Kernel = shipped_kernel! {
     name: "conv/weight_grad_lanes",
-    source: include_str!("../../../shaders/conv/weight_grad_lanes.wgsl"),
     params: TileParams::FIELDS,
     access: &[Access::Read, Access::Read, Access::Write],
 };
@@ -51,9 +52,8 @@ param_block!(PadParams {
     padding_w: u32,
 });
 
-static PAD: Kernel = Kernel {
+static PAD: Kernel = shipped_kernel! {
     name: "conv/weight_grad_pad",
-    source: include_str!("../../../shaders/conv/weight_grad_pad.wgsl"),
     params: PadParams::FIELDS,
     access: &[Access::Read, Access::Write],
 };
@@ -73,9 +73,8 @@ param_block!(PartsParams {
     block_channels: u32,
 });
 
-static PARTS: Kernel = Kernel {
+static PARTS: Kernel = shipped_kernel! {
     name: "conv/weight_grad_parts",
-    source: include_str!("../../../shaders/conv/weight_grad_parts.wgsl"),
     params: PartsParams::FIELDS,
     access: &[Access::Read, Access::Write],
 };

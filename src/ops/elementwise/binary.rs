@@ -1,6 +1,6 @@
 //! Operations on two tensors of one shape.
 
-use crate::gpu::{Access, Constants, Kernel, ParamBlock};
+use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::Lowering;
 use crate::ops::reduce::{self, MAP_STEPS, Tiling, with};
 use crate::param_block;
@@ -15,9 +15,8 @@ param_block!(Params {
     packs: u32,
 });
 
-pub(super) static KERNEL: Kernel = Kernel {
+pub(super) static KERNEL: Kernel = shipped_kernel! {
     name: "elementwise/binary",
-    source: include_str!("../../../shaders/elementwise/binary.wgsl"),
     params: Params::FIELDS,
     access: &[Access::Read, Access::Read, Access::Write],
 };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::gpu::{Access, Kernel, ParamBlock};
+use crate::gpu::{Access, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::reduce::{ChannelProducts, MAP_STEPS, Tiling};
 use crate::ops::{Backward, Build, Cost, Lowering, OpError, Operator, ValueId, expect_shape, take};
 use crate::param_block;
@@ -19,9 +19,8 @@ param_block!(Params {
     channels: u32,
 });
 
-pub(super) static KERNEL: Kernel = Kernel {
+pub(super) static KERNEL: Kernel = shipped_kernel! {
     name: "elementwise/scale_channels",
-    source: include_str!("../../../shaders/elementwise/scale_channels.wgsl"),
     params: Params::FIELDS,
     access: &[Access::Read, Access::Read, Access::Write],
 };

@@ -1,6 +1,6 @@
 //! The copy behind a concatenation that could not be made in place.
 
-use crate::gpu::{Access, Kernel, ParamBlock};
+use crate::gpu::{Access, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{Lowering, Operand, grid};
 use crate::param_block;
 
@@ -12,9 +12,8 @@ param_block!(Params {
     per_sample: u32,
 });
 
-pub(super) static KERNEL: Kernel = Kernel {
+pub(super) static KERNEL: Kernel = shipped_kernel! {
     name: "layout/copy",
-    source: include_str!("../../../shaders/layout/copy.wgsl"),
     params: Params::FIELDS,
     access: &[Access::Read, Access::Write],
 };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::slice_channels;
-use crate::gpu::{Access, Kernel, ParamBlock};
+use crate::gpu::{Access, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{Backward, Build, Lowering, OpError, Operator, ValueId, grid, take};
 use crate::param_block;
 use crate::tensor::Shape;
@@ -18,9 +18,8 @@ param_block!(Params {
     last: u32,
 });
 
-pub(super) static KERNEL: Kernel = Kernel {
+pub(super) static KERNEL: Kernel = shipped_kernel! {
     name: "layout/pad_channels",
-    source: include_str!("../../../shaders/layout/pad_channels.wgsl"),
     params: Params::FIELDS,
     access: &[Access::Read, Access::Write],
 };

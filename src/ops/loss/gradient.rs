@@ -4,7 +4,7 @@ use super::LossAttributes;
 use super::segmentation::{
     Inputs, common_constants, gamma, ignore_code, is_squared, specialisations,
 };
-use crate::gpu::{Access, Constants, Kernel, ParamBlock};
+use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{Cost, Lowering, OpError, Operator};
 use crate::param_block;
 use crate::tensor::Shape;
@@ -35,9 +35,8 @@ param_block!(Params {
     gamma: f32,
 });
 
-static KERNEL: Kernel = Kernel {
+static KERNEL: Kernel = shipped_kernel! {
     name: "loss/gradient",
-    source: include_str!("../../../shaders/loss/gradient.wgsl"),
     params: Params::FIELDS,
     access: &[
         Access::Read,

@@ -1,6 +1,6 @@
 //! Partial sums and their adding up, in a fixed order.
 
-use crate::gpu::{Access, Kernel, ParamBlock};
+use crate::gpu::{Access, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{Lowering, Operand};
 use crate::param_block;
 use crate::tensor::Shape;
@@ -18,9 +18,8 @@ param_block!(Params {
     y_batch: u32,
 });
 
-pub(super) static KERNEL: Kernel = Kernel {
+pub(super) static KERNEL: Kernel = shipped_kernel! {
     name: "loss/reduce_rows",
-    source: include_str!("../../../shaders/loss/reduce_rows.wgsl"),
     params: Params::FIELDS,
     access: &[Access::Read, Access::Write],
 };

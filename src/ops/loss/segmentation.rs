@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::gradient::SegmentationLossGradient;
 use super::reduce::{self, Partials};
 use super::{Activation, LossAttributes, Normalise, PixelLoss, RegionLoss};
-use crate::gpu::{Access, Constants, Kernel, ParamBlock};
+use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{
     Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape,
 };
@@ -28,9 +28,8 @@ param_block!(SumsParams {
     gamma: f32,
 });
 
-pub(super) static SUMS: Kernel = Kernel {
+pub(super) static SUMS: Kernel = shipped_kernel! {
     name: "loss/sums",
-    source: include_str!("../../../shaders/loss/sums.wgsl"),
     params: SumsParams::FIELDS,
     access: &[
         Access::Read,
@@ -59,9 +58,8 @@ param_block!(FinishParams {
     coefficients_offset: u32,
 });
 
-pub(super) static FINISH: Kernel = Kernel {
+pub(super) static FINISH: Kernel = shipped_kernel! {
     name: "loss/finish",
-    source: include_str!("../../../shaders/loss/finish.wgsl"),
     params: FinishParams::FIELDS,
     access: &[Access::Read, Access::Write, Access::Write, Access::Write],
 };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::gpu::{Access, Constants, Kernel, ParamBlock};
+use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::layout::concat;
 use crate::ops::{Backward, Build, Lowering, OpError, Operator, ValueId, expect_shape, take};
 use crate::param_block;
@@ -15,9 +15,8 @@ param_block!(Params {
     terms: u32,
 });
 
-static KERNEL: Kernel = Kernel {
+static KERNEL: Kernel = shipped_kernel! {
     name: "loss/weighted_sum",
-    source: include_str!("../../../shaders/loss/weighted_sum.wgsl"),
     params: Params::FIELDS,
     access: &[Access::Read, Access::Read, Access::Write],
 };
@@ -29,9 +28,8 @@ param_block!(GradientParams {
     terms: u32,
 });
 
-static GRADIENT_KERNEL: Kernel = Kernel {
+static GRADIENT_KERNEL: Kernel = shipped_kernel! {
     name: "loss/weighted_sum_gradient",
-    source: include_str!("../../../shaders/loss/weighted_sum_gradient.wgsl"),
     params: GradientParams::FIELDS,
     access: &[Access::Read, Access::Read, Access::Write],
 };

@@ -1,6 +1,6 @@
 //! y = a b (+ bias) for matrices that lie anywhere: transposing is a choice of strides.
 
-use crate::gpu::{Access, AdapterClass, Constants, Kernel, ParamBlock};
+use crate::gpu::{Access, AdapterClass, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{Lowering, Operand};
 use crate::param_block;
 
@@ -25,16 +25,14 @@ param_block!(Params {
 
 const ACCESS: &[Access] = &[Access::Read, Access::Read, Access::Read, Access::Write];
 
-static TILED: Kernel = Kernel {
+static TILED: Kernel = shipped_kernel! {
     name: "matmul/tiled",
-    source: include_str!("../../../shaders/matmul/tiled.wgsl"),
     params: Params::FIELDS,
     access: ACCESS,
 };
 
-static NAIVE: Kernel = Kernel {
+static NAIVE: Kernel = shipped_kernel! {
     name: "matmul/naive",
-    source: include_str!("../../../shaders/matmul/naive.wgsl"),
     params: Params::FIELDS,
     access: ACCESS,
 };

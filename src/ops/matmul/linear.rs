@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::gemm::{Extents, Matrix, product};
-use crate::gpu::{Access, Constants, Kernel, ParamBlock};
+use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{
     Backward, Build, Cost, Lowering, OpError, Operator, ValueId, expect_shape, grid, take,
 };
@@ -18,9 +18,8 @@ param_block!(SumParams {
     columns: u32,
 });
 
-static COLUMN_SUM: Kernel = Kernel {
+static COLUMN_SUM: Kernel = shipped_kernel! {
     name: "matmul/column_sum",
-    source: include_str!("../../../shaders/matmul/column_sum.wgsl"),
     params: SumParams::FIELDS,
     access: &[Access::Read, Access::Write],
 };

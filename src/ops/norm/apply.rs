@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::NormKind;
 use super::backward::NormBackward;
-use crate::gpu::{Access, Constants, Kernel, ParamBlock};
+use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::activation::Activation;
 use crate::ops::reduce::{MAP_STEPS, Tiling};
 use crate::ops::{
@@ -31,9 +31,8 @@ param_block!(Params {
     slope: f32,
 });
 
-pub(super) static KERNEL: Kernel = Kernel {
+pub(super) static KERNEL: Kernel = shipped_kernel! {
     name: "norm/apply",
-    source: include_str!("../../../shaders/norm/apply.wgsl"),
     params: Params::FIELDS,
     access: &[
         Access::Read,

@@ -3,7 +3,7 @@
 use super::NormKind;
 use super::apply::{NormApply, Operands};
 
-use crate::gpu::{Access, Kernel, ParamBlock};
+use crate::gpu::{Access, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::reduce::{MAP_STEPS, SUM_STEPS, Sums, Tiling};
 use crate::ops::{Cost, Lowering, OpError, Operand, Operator, expect_shape};
 use crate::param_block;
@@ -29,9 +29,8 @@ param_block!(SumsParams {
     plane: u32,
 });
 
-pub(super) static SUMS: Kernel = Kernel {
+pub(super) static SUMS: Kernel = shipped_kernel! {
     name: "norm/backward_sums",
-    source: include_str!("../../../shaders/norm/backward_sums.wgsl"),
     params: SumsParams::FIELDS,
     access: &[
         Access::Read,
@@ -62,9 +61,8 @@ param_block!(CoefficientParams {
     slope: f32,
 });
 
-pub(super) static COEFFICIENTS: Kernel = Kernel {
+pub(super) static COEFFICIENTS: Kernel = shipped_kernel! {
     name: "norm/backward_coefficients",
-    source: include_str!("../../../shaders/norm/backward_coefficients.wgsl"),
     params: CoefficientParams::FIELDS,
     access: &[
         Access::Read,
@@ -85,9 +83,8 @@ param_block!(ParameterParams {
     dslope_offset: u32,
 });
 
-pub(super) static PARAMETERS: Kernel = Kernel {
+pub(super) static PARAMETERS: Kernel = shipped_kernel! {
     name: "norm/backward_parameters",
-    source: include_str!("../../../shaders/norm/backward_parameters.wgsl"),
     params: ParameterParams::FIELDS,
     access: &[Access::Read, Access::Write, Access::Write, Access::Write],
 };
@@ -103,9 +100,8 @@ param_block!(DxParams {
     channels: u32,
 });
 
-pub(super) static DX: Kernel = Kernel {
+pub(super) static DX: Kernel = shipped_kernel! {
     name: "norm/backward_dx",
-    source: include_str!("../../../shaders/norm/backward_dx.wgsl"),
     params: DxParams::FIELDS,
     access: &[Access::Read, Access::Read, Access::Read, Access::Write],
 };

@@ -1,7 +1,7 @@
 //! Running statistics of batch normalisation.
 
 use super::stats::check_eps;
-use crate::gpu::{Access, Kernel, ParamBlock};
+use crate::gpu::{Access, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{Lowering, OpError, Operator, expect_shape, take};
 use crate::param_block;
 use crate::tensor::Shape;
@@ -17,9 +17,8 @@ param_block!(UpdateParams {
     unbias: f32,
 });
 
-pub(super) static UPDATE: Kernel = Kernel {
+pub(super) static UPDATE: Kernel = shipped_kernel! {
     name: "norm/running_update",
-    source: include_str!("../../../shaders/norm/running_update.wgsl"),
     params: UpdateParams::FIELDS,
     access: &[Access::Write, Access::Write, Access::Read, Access::Read],
 };
@@ -93,9 +92,8 @@ param_block!(RstdParams {
     eps: f32,
 });
 
-pub(super) static RSTD: Kernel = Kernel {
+pub(super) static RSTD: Kernel = shipped_kernel! {
     name: "norm/rstd",
-    source: include_str!("../../../shaders/norm/rstd.wgsl"),
     params: RstdParams::FIELDS,
     access: &[Access::Read, Access::Write],
 };

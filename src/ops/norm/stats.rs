@@ -1,7 +1,7 @@
 //! Mean and reciprocal standard deviation.
 
 use super::NormKind;
-use crate::gpu::{Access, Kernel, ParamBlock};
+use crate::gpu::{Access, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::reduce::{FAN, LAST, SUM_STEPS, Tiling};
 use crate::ops::{Cost, Lowering, OpError, Operand, Operator, grid, take};
 use crate::param_block;
@@ -22,9 +22,8 @@ param_block!(Params {
     plane: u32,
 });
 
-pub(super) static KERNEL: Kernel = Kernel {
+pub(super) static KERNEL: Kernel = shipped_kernel! {
     name: "norm/stats",
-    source: include_str!("../../../shaders/norm/stats.wgsl"),
     params: Params::FIELDS,
     access: &[Access::Read, Access::Read, Access::Write],
 };
@@ -35,9 +34,8 @@ param_block!(MergeParams {
     results: u32,
 });
 
-pub(super) static MERGE: Kernel = Kernel {
+pub(super) static MERGE: Kernel = shipped_kernel! {
     name: "norm/merge_moments",
-    source: include_str!("../../../shaders/norm/merge_moments.wgsl"),
     params: MergeParams::FIELDS,
     access: &[Access::Read, Access::Write],
 };
@@ -56,9 +54,8 @@ param_block!(FinishParams {
     eps: f32,
 });
 
-pub(super) static FINISH: Kernel = Kernel {
+pub(super) static FINISH: Kernel = shipped_kernel! {
     name: "norm/finish_moments",
-    source: include_str!("../../../shaders/norm/finish_moments.wgsl"),
     params: FinishParams::FIELDS,
     access: &[Access::Read, Access::Read, Access::Write, Access::Write],
 };

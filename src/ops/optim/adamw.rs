@@ -1,7 +1,7 @@
 //! Adam with decoupled weight decay.
 
 use super::check_update;
-use crate::gpu::{Access, Constants, Kernel, ParamBlock};
+use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{Cost, Lowering, OpError, Operator, grid};
 use crate::param_block;
 use crate::tensor::Shape;
@@ -24,9 +24,8 @@ param_block!(Params {
     weight_decay: f32,
 });
 
-static KERNEL: Kernel = Kernel {
+static KERNEL: Kernel = shipped_kernel! {
     name: "optim/adamw",
-    source: include_str!("../../../shaders/optim/adamw.wgsl"),
     params: Params::FIELDS,
     access: &[
         Access::Read,

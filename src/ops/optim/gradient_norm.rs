@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::gpu::{Access, Constants, Kernel, ParamBlock};
+use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{Build, Cost, Lowering, OpError, Operator, ValueId, grid};
 use crate::param_block;
 use crate::tensor::Shape;
@@ -22,9 +22,8 @@ param_block!(SumParams {
     first: u32,
 });
 
-static SUM_KERNEL: Kernel = Kernel {
+static SUM_KERNEL: Kernel = shipped_kernel! {
     name: "optim/square_sums",
-    source: include_str!("../../../shaders/optim/square_sums.wgsl"),
     params: SumParams::FIELDS,
     access: &[Access::Read, Access::Write],
 };
@@ -36,9 +35,8 @@ param_block!(ScaleParams {
     scale_offset: u32,
 });
 
-static SCALE_KERNEL: Kernel = Kernel {
+static SCALE_KERNEL: Kernel = shipped_kernel! {
     name: "optim/clip_scale",
-    source: include_str!("../../../shaders/optim/clip_scale.wgsl"),
     params: ScaleParams::FIELDS,
     access: &[Access::Read, Access::Write, Access::Write],
 };

@@ -3,36 +3,32 @@
 use std::sync::Arc;
 
 use super::{PairsParams, Window, WindowParams, use_pairs};
-use crate::gpu::{Access, Constants, Kernel, ParamBlock};
+use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{
     Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape, grid, take,
 };
 use crate::tensor::Shape;
 
-static FORWARD: Kernel = Kernel {
+static FORWARD: Kernel = shipped_kernel! {
     name: "pool/avg_forward",
-    source: include_str!("../../../shaders/pool/avg_forward.wgsl"),
     params: WindowParams::FIELDS,
     access: &[Access::Read, Access::Write],
 };
 
-static FORWARD_PAIRS: Kernel = Kernel {
+static FORWARD_PAIRS: Kernel = shipped_kernel! {
     name: "pool/avg_pairs_forward",
-    source: include_str!("../../../shaders/pool/avg_pairs_forward.wgsl"),
     params: PairsParams::FIELDS,
     access: &[Access::Read, Access::Write],
 };
 
-static BACKWARD: Kernel = Kernel {
+static BACKWARD: Kernel = shipped_kernel! {
     name: "pool/avg_backward",
-    source: include_str!("../../../shaders/pool/avg_backward.wgsl"),
     params: WindowParams::FIELDS,
     access: &[Access::Read, Access::Write],
 };
 
-static BACKWARD_PAIRS: Kernel = Kernel {
+static BACKWARD_PAIRS: Kernel = shipped_kernel! {
     name: "pool/avg_pairs_backward",
-    source: include_str!("../../../shaders/pool/avg_pairs_backward.wgsl"),
     params: PairsParams::FIELDS,
     access: &[Access::Read, Access::Write],
 };

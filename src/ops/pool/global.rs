@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::gpu::{Access, Constants, Kernel, ParamBlock};
+use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{
     Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape, grid, take,
 };
@@ -20,16 +20,14 @@ param_block!(SumParams {
     scale: f32,
 });
 
-static SUM: Kernel = Kernel {
+static SUM: Kernel = shipped_kernel! {
     name: "pool/channel_sum",
-    source: include_str!("../../../shaders/pool/channel_sum.wgsl"),
     params: SumParams::FIELDS,
     access: &[Access::Read, Access::Write],
 };
 
-static SUM_VEC4: Kernel = Kernel {
+static SUM_VEC4: Kernel = shipped_kernel! {
     name: "pool/channel_sum_vec4",
-    source: include_str!("../../../shaders/pool/channel_sum_vec4.wgsl"),
     params: SumParams::FIELDS,
     access: &[Access::Read, Access::Write],
 };
@@ -44,9 +42,8 @@ param_block!(SpreadParams {
     scale: f32,
 });
 
-static SPREAD: Kernel = Kernel {
+static SPREAD: Kernel = shipped_kernel! {
     name: "pool/channel_spread",
-    source: include_str!("../../../shaders/pool/channel_spread.wgsl"),
     params: SpreadParams::FIELDS,
     access: &[Access::Read, Access::Write],
 };

@@ -3,23 +3,21 @@
 use std::sync::Arc;
 
 use super::{PairsParams, Window, WindowParams, use_pairs};
-use crate::gpu::{Access, Constants, Kernel, ParamBlock};
+use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{
     Backward, Build, Lowering, OpError, Operand, Operator, ValueId, expect_shape, grid, take,
 };
 use crate::param_block;
 use crate::tensor::Shape;
 
-static FORWARD: Kernel = Kernel {
+static FORWARD: Kernel = shipped_kernel! {
     name: "pool/max_forward",
-    source: include_str!("../../../shaders/pool/max_forward.wgsl"),
     params: WindowParams::FIELDS,
     access: &[Access::Read, Access::Write],
 };
 
-static FORWARD_PAIRS: Kernel = Kernel {
+static FORWARD_PAIRS: Kernel = shipped_kernel! {
     name: "pool/max_pairs_forward",
-    source: include_str!("../../../shaders/pool/max_pairs_forward.wgsl"),
     params: PairsParams::FIELDS,
     access: &[Access::Read, Access::Write],
 };
@@ -51,9 +49,8 @@ param_block!(BackwardParams {
     padding_w: u32,
 });
 
-static BACKWARD: Kernel = Kernel {
+static BACKWARD: Kernel = shipped_kernel! {
     name: "pool/max_backward",
-    source: include_str!("../../../shaders/pool/max_backward.wgsl"),
     params: BackwardParams::FIELDS,
     access: &[Access::Read, Access::Read, Access::Read, Access::Write],
 };
@@ -72,9 +69,8 @@ param_block!(BackwardPairsParams {
     columns: u32,
 });
 
-static BACKWARD_PAIRS: Kernel = Kernel {
+static BACKWARD_PAIRS: Kernel = shipped_kernel! {
     name: "pool/max_pairs_backward",
-    source: include_str!("../../../shaders/pool/max_pairs_backward.wgsl"),
     params: BackwardPairsParams::FIELDS,
     access: &[Access::Read, Access::Read, Access::Read, Access::Write],
 };

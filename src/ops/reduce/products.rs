@@ -1,6 +1,6 @@
 //! Sums of products over voxels: gradients of what multiplies a channel.
 
-use crate::gpu::{Access, Kernel, ParamBlock};
+use crate::gpu::{Access, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{Cost, Lowering, OpError, Operator, expect_shape, take};
 use crate::param_block;
 use crate::tensor::Shape;
@@ -19,9 +19,8 @@ param_block!(Params {
     partial_c: u32,
 });
 
-pub(super) static KERNEL: Kernel = Kernel {
+pub(super) static KERNEL: Kernel = shipped_kernel! {
     name: "reduce/products",
-    source: include_str!("../../../shaders/reduce/products.wgsl"),
     params: Params::FIELDS,
     access: &[Access::Read, Access::Read, Access::Write],
 };

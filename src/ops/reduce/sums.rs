@@ -1,6 +1,6 @@
 //! Partial sums and the fixed tree that adds them.
 
-use crate::gpu::{Access, Kernel, ParamBlock};
+use crate::gpu::{Access, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{Lowering, Operand, grid};
 use crate::param_block;
 use crate::tensor::Shape;
@@ -19,9 +19,8 @@ param_block!(Params {
     outer_stride: u32,
 });
 
-pub(super) static KERNEL: Kernel = Kernel {
+pub(super) static KERNEL: Kernel = shipped_kernel! {
     name: "reduce/merge_sums",
-    source: include_str!("../../../shaders/reduce/merge_sums.wgsl"),
     params: Params::FIELDS,
     access: &[Access::Read, Access::Write],
 };

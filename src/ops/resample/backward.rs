@@ -1,7 +1,7 @@
 //! The gradient of resampling, one axis after the other.
 
 use super::axis::{Axis, Mode, output};
-use crate::gpu::{Access, Constants, Kernel, ParamBlock};
+use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{Lowering, OpError, Operand, Operator, grid, take};
 use crate::param_block;
 use crate::tensor::Shape;
@@ -20,9 +20,8 @@ param_block!(Params {
     den: u32,
 });
 
-static GATHER: Kernel = Kernel {
+static GATHER: Kernel = shipped_kernel! {
     name: "resample/gather_axis",
-    source: include_str!("../../../shaders/resample/gather_axis.wgsl"),
     params: Params::FIELDS,
     access: &[Access::Read, Access::Write],
 };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::ResampleBackward;
 use super::axis::{Axis, Mode, output};
-use crate::gpu::{Access, Constants, Kernel, ParamBlock};
+use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{Backward, Build, Cost, Lowering, OpError, Operator, ValueId, grid, take};
 use crate::param_block;
 use crate::tensor::Shape;
@@ -32,16 +32,14 @@ param_block!(Params {
     den_w: u32,
 });
 
-static LINEAR: Kernel = Kernel {
+static LINEAR: Kernel = shipped_kernel! {
     name: "resample/linear",
-    source: include_str!("../../../shaders/resample/linear.wgsl"),
     params: Params::FIELDS,
     access: &[Access::Read, Access::Write],
 };
 
-static NEAREST: Kernel = Kernel {
+static NEAREST: Kernel = shipped_kernel! {
     name: "resample/nearest",
-    source: include_str!("../../../shaders/resample/nearest.wgsl"),
     params: Params::FIELDS,
     access: &[Access::Read, Access::Write],
 };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::gpu::{Access, Constants, Kernel, ParamBlock};
+use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{
     Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape, grid,
     pack_width, take,
@@ -19,9 +19,8 @@ param_block!(ForwardParams {
     channels: u32,
 });
 
-static FORWARD: Kernel = Kernel {
+static FORWARD: Kernel = shipped_kernel! {
     name: "softmax/forward",
-    source: include_str!("../../../shaders/softmax/forward.wgsl"),
     params: ForwardParams::FIELDS,
     access: &[Access::Read, Access::Write],
 };
@@ -37,9 +36,8 @@ param_block!(BackwardParams {
     channels: u32,
 });
 
-static BACKWARD: Kernel = Kernel {
+static BACKWARD: Kernel = shipped_kernel! {
     name: "softmax/backward",
-    source: include_str!("../../../shaders/softmax/backward.wgsl"),
     params: BackwardParams::FIELDS,
     access: &[Access::Read, Access::Read, Access::Write],
 };

@@ -58,34 +58,6 @@ pub fn sigmoid(x: &HostTensor<f64>) -> HostTensor<f64> {
     }
 }
 
-/// 1 at the largest logit of each voxel, the first of equals, 0 elsewhere.
-pub fn largest(x: &HostTensor<f64>) -> HostTensor<f64> {
-    let mut y = HostTensor::zeros(x.shape);
-    let (voxels, per_sample) = (x.shape.voxels(), x.shape.per_sample());
-    for n in 0..x.shape.n() {
-        for i in 0..voxels {
-            let place = |c: usize| n * per_sample + c * voxels + i;
-            let better = |best, c| {
-                if x.data[place(c)] > x.data[place(best)] {
-                    c
-                } else {
-                    best
-                }
-            };
-            y.data[place((1..x.shape.c()).fold(0, better))] = 1.0;
-        }
-    }
-    y
-}
-
-/// 1 where a logit is above 0.
-pub fn above_zero(x: &HostTensor<f64>) -> HostTensor<f64> {
-    HostTensor {
-        shape: x.shape,
-        data: x.data.iter().map(|&v| f64::from(v > 0.0)).collect(),
-    }
-}
-
 /// dL/dx from p = softmax(x) and dL/dp: dx_c = p_c (dp_c - sum_j p_j dp_j).
 pub fn through_softmax(p: &HostTensor<f64>, dp: &HostTensor<f64>) -> HostTensor<f64> {
     let mut mean = vec![0.0; p.shape.n() * p.shape.voxels()];

@@ -2,14 +2,12 @@
 
 mod attributes;
 mod gradient;
-mod hard_counts;
 mod reduce;
 mod segmentation;
 mod weighted_sum;
 
 pub use attributes::{Activation, LossAttributes, Normalise, PixelLoss, RegionLoss};
 pub use gradient::SegmentationLossGradient;
-pub use hard_counts::{HardDiceCounts, hard_dice_counts};
 pub use segmentation::{LossValues, SegmentationLoss, segmentation_loss};
 pub use weighted_sum::{WeightedSum, WeightedSumGradient, weighted_sum};
 
@@ -20,7 +18,6 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
     [
         segmentation::kernels(),
         gradient::kernels(),
-        hard_counts::kernels(),
         weighted_sum::kernels(),
         vec![(&reduce::KERNEL, vec![vec![]])],
     ]

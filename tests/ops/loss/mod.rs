@@ -5,11 +5,9 @@ mod supervised;
 
 use problem::{Problem, Tensor, scalar};
 use voxseg::ops::loss::{
-    Activation, HardDiceCounts, LossAttributes, Normalise, PixelLoss, RegionLoss, SegmentationLoss,
-    WeightedSum,
+    Activation, LossAttributes, Normalise, PixelLoss, RegionLoss, SegmentationLoss, WeightedSum,
 };
 use voxseg::reference::Tolerance;
-use voxseg::reference::loss as reference;
 use voxseg::tensor::{HostTensor, Shape};
 
 use crate::fixtures::{self, Fixture};
@@ -300,43 +298,4 @@ fn weighted_sum_adds_values_and_its_gradient_is_the_weights() {
     da.data.iter_mut().for_each(|v| *v *= 0.5);
     let wanted = [Some(da), None];
     case.check_backward(&[Some(scalar(0.5))], &wanted, Tolerance::for_terms(1));
-}
-
-#[test]
-fn hard_counts_match_the_reference() {
-    for (activation, shape) in [
-        (Activation::Softmax, Shape::new(2, 4, 3, 5, 7)),
-        (Activation::Softmax, Shape::new(1, 3, 17, 33, 31)),
-        (Activation::Sigmoid, Shape::new(2, 3, 5, 6, 7)),
-    ] {
-        for voxel_weighted in [false, true] {
-            let ignore_label = (activation == Activation::Softmax).then_some(1);
-            let attributes = LossAttributes {
-                activation,
-                ignore_label,
-                voxel_weighted,
-                ..LossAttributes::dice_ce()
-            };
-            let problem = Problem::new("hard counts", attributes, shape);
-            let hard = match activation {
-                Activation::Softmax => reference::largest(&problem.logits),
-                Activation::Sigmoid => reference::above_zero(&problem.logits),
-            };
-            let (g, _) = problem.truth();
-            let sums = reference::overlap_sums(&hard, &g, &problem.region_mask(), 1);
-            let counts = sums.into_iter().flatten();
-            let expected = HostTensor {
-                shape: Shape::new(shape.n(), shape.c(), 1, 1, 3),
-                data: counts.flat_map(|[i, p, g]| [i, p - i, g - i]).collect(),
-            };
-            let op = HardDiceCounts {
-                activation,
-                ignore_label,
-                voxel_weighted,
-            };
-            let inputs = problem.case().inputs;
-            Case::new("hard counts", op, inputs)
-                .check_forward(&[expected], Tolerance { rtol: 0.0 });
-        }
-    }
 }

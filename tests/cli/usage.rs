@@ -2,6 +2,8 @@
 
 use std::process::Stdio;
 
+use voxseg::ops::VARIANTS;
+
 use crate::harness::{Block, Folder, Run, voxseg};
 
 /// The verbs that `voxseg --help` lists.
@@ -33,18 +35,15 @@ fn unknown_flags_and_verbs_are_the_users_fault() {
     Run::of(voxseg().args(["devices", "--no-such-flag"])).refused(&["--no-such-flag"]);
     Run::of(voxseg().arg("segment")).refused(&["segment"]);
     Run::of(voxseg().args(["devices", "--variant", "conv"])).refused(&["FAMILY=VARIANT"]);
-    let known = [
-        "conv=lanes|depthwise|gemm|naive",
-        "matmul=tiled|naive",
-        "pool=generic",
-    ];
+    let known = VARIANTS.map(|(family, names)| format!("{family}={}", names.join("|")));
     for unknown in ["convv=naive", "conv=foo", "conv=tiled", "matmul="] {
         let run = Run::of(voxseg().args(["devices", "--variant", unknown]));
-        run.refused(&[&known[..], &[unknown]].concat());
+        let listed = known.iter().map(String::as_str);
+        run.refused(&listed.chain([unknown]).collect::<Vec<_>>());
     }
-    for family in known {
-        let variant = family.split('|').next().expect("a name");
-        Run::of(voxseg().args(["devices", "--variant", variant])).succeeded();
+    for (family, names) in VARIANTS {
+        let variant = format!("{family}={}", names[0]);
+        Run::of(voxseg().args(["devices", "--variant", &variant])).succeeded();
     }
     let bare = Run::of(&mut voxseg());
     assert_eq!(bare.code, Some(2));

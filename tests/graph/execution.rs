@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use voxseg::gpu::{DeviceProfile, Gpu};
+use voxseg::gpu::{DeviceProfile, Gpu, GpuOptions};
 use voxseg::graph::{
     Executor, Graph, GraphError, Init, Parameters, Program, ProgramOptions, differentiate,
     remove_dead_nodes,
@@ -115,9 +115,11 @@ fn inputs_keep_their_content_until_written_again() {
     });
 }
 
-/// While the host looks at the results of one run, the device computes the next.
+/// While the host looks at the results of one run, the device computes the next. On a busy machine this thread may come too
+/// late to see it, so that one of several attempts has to; a wait for the newest run would make every one of them fail.
 #[test]
 fn fetching_a_run_does_not_wait_for_the_next() {
+    let device = pollster::block_on(Gpu::open(&GpuOptions::default())).unwrap();
     let shape = Shape::new(1, 64, 32, 64, 64);
     let mut graph = Graph::new();
     let x = graph.input("x", shape).unwrap();
@@ -127,21 +129,23 @@ fn fetching_a_run_does_not_wait_for_the_next() {
     }
     let sum = global_avg_pool(&mut graph, y).unwrap();
     let options = ProgramOptions::default();
-    let program = Program::compile(graph, &[sum], gpu().profile(), options).unwrap();
-    let executor = Executor::new(program, &mut Parameters::new(gpu(), 0)).unwrap();
+    let program = Program::compile(graph, &[sum], device.profile(), options).unwrap();
+    let executor = Executor::new(program, &mut Parameters::new(device, 0)).unwrap();
     let ones = vec![1.0; shape.len()];
-    pollster::block_on(async {
-        executor.run(&[(x, &ones)]).await.unwrap();
-        executor.fetch().await.unwrap();
-        let start = Instant::now();
-        executor.run(&[]).await.unwrap();
-        executor.run(&[]).await.unwrap();
-        executor.fetch().await.unwrap();
-        let first = start.elapsed();
-        executor.fetch().await.unwrap();
-        let both = start.elapsed();
-        assert!(both > first.mul_f64(1.3), "{first:?} of {both:?}");
-    });
+    let overlaps = || {
+        pollster::block_on(async {
+            let start = Instant::now();
+            executor.run(&[]).await.unwrap();
+            executor.run(&[]).await.unwrap();
+            executor.fetch().await.unwrap();
+            let first = start.elapsed();
+            executor.fetch().await.unwrap();
+            start.elapsed() > first.mul_f64(1.3)
+        })
+    };
+    pollster::block_on(executor.run(&[(x, &ones)])).unwrap();
+    pollster::block_on(executor.fetch()).unwrap();
+    assert!((0..10).any(|_| overlaps()));
 }
 
 #[test]

@@ -125,7 +125,16 @@ impl Session<'_> {
                 .report(&executor, stop - 1, failures, &mut log, observe)
                 .await?;
             progress.step = stop;
-            self.pause(&mut progress, &mut log, observe).await?;
+            // Weights of which the last loss was no number are not to be trusted: the checkpoint before stays.
+            if failures == 0 {
+                self.pause(&mut progress, &mut log, observe).await?;
+            }
+        }
+        if failures > 0 {
+            return Err(TrainError::NotFinite {
+                step: self.steps,
+                times: failures,
+            });
         }
         self.save(&self.folder.last(), &progress).await?;
         Ok(log.lines().to_vec())

@@ -14,7 +14,8 @@ pub enum Supervision {
         /// One for each head.
         weights: Vec<f32>,
     },
-    /// Wang et al. 2015: the finest head counts 1, the others alpha_t, with alpha_t = alpha_(t-1) * (1 - t / T).
+    /// Wang et al. 2015: the finest head counts 1, the others alpha_t, with alpha_t = alpha_(t-1) * (1 - t / T) in epoch
+    /// t of T. An epoch has [`Supervision::EPOCH`] steps; a shorter run is one epoch, in which nothing decays.
     Decay {
         /// alpha_0; 0.3 in the paper.
         initial: f64,
@@ -40,6 +41,22 @@ pub enum SupervisionError {
 }
 
 impl Supervision {
+    /// Steps of an epoch: nnU-Net's.
+    pub const EPOCH: u64 = 250;
+
+    /// The weights of `heads` heads, finest first, at `step` of `steps`, step 0 first.
+    ///
+    /// # Errors
+    /// As [`Supervision::weights`].
+    pub fn at_step(
+        &self,
+        heads: usize,
+        step: u64,
+        steps: u64,
+    ) -> Result<Vec<f32>, SupervisionError> {
+        self.weights(heads, step / Self::EPOCH, steps.div_ceil(Self::EPOCH))
+    }
+
     /// The weights of `heads` heads, finest first, in epoch `t` of `total`, t = 0 first.
     ///
     /// # Errors
@@ -106,6 +123,17 @@ mod tests {
             assert!((f64::from(weights[2]) - alpha).abs() < 1e-7);
         }
         assert_eq!(alpha, 0.0);
+    }
+
+    #[test]
+    fn decay_counts_epochs_of_250_steps() {
+        let decay = Supervision::Decay { initial: 0.3 };
+        let alpha = |step, steps| decay.at_step(2, step, steps).unwrap()[1];
+        assert_eq!(alpha(249, 25_000), 0.3);
+        assert!((alpha(250, 25_000) - 0.3 * 0.99).abs() < 1e-6);
+        assert!((alpha(500, 25_000) - 0.3 * 0.99 * 0.98).abs() < 1e-6);
+        assert!(alpha(24_999, 25_000) < 1e-6);
+        assert_eq!((alpha(0, 1), alpha(99, 100)), (0.3, 0.3));
     }
 
     #[test]

@@ -198,7 +198,7 @@ impl Session<'_> {
         let (t, total) = (step as u64, self.steps as u64);
         let rate = self.config.learning_rate().rate(t, total);
         let hyper = self.config.optimizer().hyper(rate, t);
-        let weights = self.config.supervision.weights(ids.heads, t, total)?;
+        let weights = self.config.supervision.at_step(ids.heads, t, total)?;
         let mut feed: Vec<(ValueId, &[f32])> = vec![
             (ids.feeds.image, &batch.image),
             (ids.feeds.target, &batch.target),

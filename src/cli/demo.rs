@@ -23,7 +23,7 @@ Examples:
   voxseg demo
   voxseg demo -o demo --steps 200 --seed 3
 
-Called again on the same folder it goes on where it was stopped.")]
+Called again with the same flags it goes on where it was stopped.")]
 pub struct DemoArgs {
     /// Folder for the data set, the run, the predictions and the picture.
     #[arg(short, long, value_name = "OUT", default_value = "voxseg-demo")]
@@ -58,6 +58,7 @@ pub fn run(args: &DemoArgs, common: &Common, output: &Output) -> Result<(), CliE
         seed: args.seed,
         ..SyntheticConfig::default()
     };
+    refuse_other_run(args)?;
     output.news("making a labelled data set");
     let data = write_synthetic_dataset(&args.output, &config)?;
     let gpu = pollster::block_on(Gpu::open(&common.gpu_options()))?;
@@ -89,6 +90,24 @@ pub fn run(args: &DemoArgs, common: &Common, output: &Output) -> Result<(), CliE
     );
     output.result(&text, &evaluation.to_json());
     Ok(())
+}
+
+/// Refuses a folder whose run has another seed or length: it would go on as it began, and be judged on other data.
+fn refuse_other_run(args: &DemoArgs) -> Result<(), CliError> {
+    let path = RunFolder::new(args.output.join("run")).config();
+    if !path.exists() {
+        return Ok(());
+    }
+    let found = TrainConfig::read(&path)?;
+    let steps = found.schedule.steps.unwrap_or(STEPS);
+    if (found.seed, steps) == (args.seed, args.steps) {
+        return Ok(());
+    }
+    let problem = format!(
+        "holds a demo of --seed {} --steps {steps}, not of --seed {} --steps {}; give the flags it was begun with to go on, or another folder (-o)",
+        found.seed, args.seed, args.steps
+    );
+    Err(CliError::input(&args.output, problem))
 }
 
 /// All training cases train: the test cases are held out already.

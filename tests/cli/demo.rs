@@ -28,3 +28,21 @@ fn makes_data_trains_predicts_evaluates_and_draws() {
     // Three panels a row, a row a case.
     assert!(picture.width() > 400 && picture.height() > 100 * cases.len() as u32);
 }
+
+#[test]
+fn a_folder_with_another_demo_is_refused_and_left_alone() {
+    let folder = Folder::new();
+    std::fs::create_dir_all(folder.path("demo/run")).unwrap();
+    folder.bytes("demo/run/config.toml", b"seed = 3\n[schedule]\nsteps = 2\n");
+    for flags in [
+        ["--seed", "4", "--steps", "2"],
+        ["--seed", "3", "--steps", "5"],
+    ] {
+        let mut command = voxseg();
+        command.args(["demo", "-o", "demo"]).args(flags);
+        let run = Run::of(command.current_dir(folder.root()));
+        run.refused(&["demo", "--seed 3 --steps 2", &flags.join(" "), "-o"]);
+        assert_eq!(names_in(&folder, "demo/run"), ["config.toml"]);
+        assert_eq!(names_in(&folder, "demo"), ["run"]);
+    }
+}

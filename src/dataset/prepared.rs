@@ -17,9 +17,10 @@ use super::labels::Labels;
 use super::locations::sample_locations;
 use super::preprocess::{CropAndResample, Preprocessed};
 use crate::fsio::write_atomic;
+use crate::hash::Fnv;
 
 /// Format and version; another version is another format.
-const MAGIC: &[u8; 16] = b"voxseg case v01\n";
+const MAGIC: &[u8; 16] = b"voxseg case v02\n";
 
 /// A header is a few hundred bytes; a length beyond this is damage.
 const LONGEST_HEADER: u64 = 1 << 20;
@@ -32,6 +33,8 @@ const LOCATION_BYTES: u64 = size_of::<u64>() as u64;
 #[serde(deny_unknown_fields)]
 struct Header {
     id: String,
+    /// Hash of the voxels of image and label.
+    content: u64,
     channels: usize,
     record: CropAndResample,
     /// 1 or 2.
@@ -89,6 +92,7 @@ impl PreparedCase {
         let largest = labels.values().last().copied().unwrap_or(0);
         let header = Header {
             id: id.to_owned(),
+            content: content_of(&case.image, label),
             channels: case.channels,
             record: case.record,
             label_bytes: if largest > u32::from(u8::MAX) { 2 } else { 1 },
@@ -171,6 +175,12 @@ impl PreparedCase {
     /// Name of the case.
     pub fn id(&self) -> &str {
         &self.header.id
+    }
+
+    /// A hash of the voxels of image and label: cases of the same content have the same, wherever and whenever they
+    /// were prepared.
+    pub fn content(&self) -> u64 {
+        self.header.content
     }
 
     /// Number of image channels.
@@ -343,6 +353,13 @@ impl Header {
             && (self.targets..=self.targets.checked_add(1)?).contains(&self.locations.len());
         is_sound.then_some(image.checked_add(label)?.checked_add(locations)?)
     }
+}
+
+fn content_of(image: &[f32], label: &[u32]) -> u64 {
+    let mut hash = Fnv::new();
+    image.iter().for_each(|v| hash.add(&v.to_le_bytes()));
+    label.iter().for_each(|v| hash.add(&v.to_le_bytes()));
+    hash.finish()
 }
 
 fn write_label(to: &mut dyn Write, label: &[u32], bytes: u64) -> io::Result<()> {

@@ -243,10 +243,12 @@ impl Setup {
         self.config.schedule.steps.unwrap_or(1)
     }
 
-    /// A hash of all that decides the numbers: the plan, the configuration but for the budget of memory, and the names of the cases.
+    /// A hash of all that decides the numbers: the plan, the configuration but for the budget of memory, and the names and
+    /// voxels of the cases.
     fn hash(&self, train: &[PreparedCase], validate: &[(Case, PreparedCase)]) -> String {
-        let train: Vec<&str> = train.iter().map(PreparedCase::id).collect();
-        let validate: Vec<&str> = validate.iter().map(|(case, _)| case.id.as_str()).collect();
+        let of = |case: &PreparedCase| (case.id().to_owned(), case.content());
+        let train: Vec<_> = train.iter().map(of).collect();
+        let validate: Vec<_> = validate.iter().map(|(_, case)| of(case)).collect();
         let config = TrainConfig {
             memory_budget: None,
             ..self.config.clone()

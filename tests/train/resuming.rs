@@ -126,6 +126,27 @@ fn other_cases_are_refused() {
 }
 
 #[test]
+fn cases_of_other_content_are_refused_and_touched_ones_are_not() {
+    let folder = folder_with(&Phantom::balls(3));
+    let root = folder.path();
+    run(root, "run", &format!("fold = \"all\"\n{}", quick(4))).unwrap();
+    let label = root.join("data/labelsTr/ball1.nii");
+    let whole = std::fs::read(&label).unwrap();
+    std::fs::write(&label, &whole).unwrap();
+    train_with(root, "run", "", RESUME).unwrap();
+
+    let mut changed = whole.clone();
+    let last = changed.last_mut().unwrap();
+    *last = 1 - *last;
+    std::fs::write(&label, changed).unwrap();
+    let error = train_with(root, "run", "", RESUME).unwrap_err();
+    assert!(error.is_users_fault(), "{error}");
+    assert!(error.to_string().contains("other cases"), "{error}");
+    std::fs::write(&label, whole).unwrap();
+    train_with(root, "run", "", RESUME).unwrap();
+}
+
+#[test]
 fn a_run_that_was_killed_before_it_had_a_plan_keeps_its_configuration() {
     let folder = folder_with(&Phantom::balls(3));
     let root = folder.path();

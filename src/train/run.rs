@@ -81,16 +81,27 @@ pub async fn train(
         ..gpu.profile().clone()
     };
     let (plan, config) = (&setup.plan, &setup.config);
-    let step = fitting_step(&setup, &network, &within(&gpu))?;
-    let gpu = tuned(gpu, folder, step.program.graph(), options.tune, observe).await?;
-    let step = fitting_step(&setup, &network, &within(&gpu))?;
     let split = split(&dataset, &setup, folder)?;
-    let validation_bytes = match split.1.is_empty() {
-        true => 0,
-        false => Predictor::planned_bytes(&network, plan.patch, gpu.profile())?,
+    let planned = |gpu: &Gpu| -> Result<_, TrainError> {
+        let step = fitting_step(&setup, &network, &within(gpu))?;
+        let validation_bytes = match split.1.is_empty() {
+            true => 0,
+            false => Predictor::planned_bytes(&network, plan.patch, gpu.profile())?,
+        };
+        let memory = PlannedMemory::of(&step.program, validation_bytes);
+        Ok((step, memory))
     };
-    let memory = PlannedMemory::of(&step.program, validation_bytes);
+    let (mut step, mut memory) = planned(&gpu)?;
     observe(Event::Planned(memory));
+    let tuned = tuned(&gpu, folder, step.program.graph(), options.tune, observe).await?;
+    if let Some(gpu) = &tuned {
+        let before = memory;
+        (step, memory) = planned(gpu)?;
+        if memory != before {
+            observe(Event::Planned(memory));
+        }
+    }
+    let gpu = tuned.unwrap_or(gpu);
     let Prepared { train, validate } = prepare(split, &setup, folder, observe)?;
     let configuration = setup.hash(&train, &validate);
     let mut parameters = Parameters::new(gpu, config.seed);

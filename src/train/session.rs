@@ -21,7 +21,8 @@ use crate::tune::Measured;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// The device memory that the run will take; nothing has been allocated yet.
+    /// The device memory that the run will take: told before anything is allocated, and once more where kernels have
+    /// been measured and those chosen need another amount.
     Planned(PlannedMemory),
     /// The kernels of a problem have been measured, one of so many.
     Measured(Measured, usize),

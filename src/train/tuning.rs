@@ -9,26 +9,24 @@ use crate::graph::Graph;
 use crate::run::RunFolder;
 use crate::tune::{KernelChoices, cache_file, measure, problems_of};
 
-/// The device to train on. A run that was tuned keeps its choices when it is resumed on the same adapter; `tune` asks for
+/// The device with measured kernels; `None` where those chosen by rule are to be used. A run that was tuned keeps its choices when it is resumed on the same adapter; `tune` asks for
 /// the choices from the cache of the adapter, where what is missing for `graph` is measured first.
 pub(super) async fn tuned(
-    gpu: Arc<Gpu>,
+    gpu: &Arc<Gpu>,
     folder: &RunFolder,
     graph: &Graph,
     tune: bool,
     observe: &(dyn Fn(Event) + Sync),
-) -> Result<Arc<Gpu>, TrainError> {
-    let kept = KernelChoices::read(&folder.kernels(), &gpu)?;
+) -> Result<Option<Arc<Gpu>>, TrainError> {
+    let kept = KernelChoices::read(&folder.kernels(), gpu)?;
     let choices = match kept {
         Some(choices) => choices,
-        None if !tune => return Ok(gpu),
-        None => choose(&gpu, graph, observe).await?,
+        None if !tune => return Ok(None),
+        None => choose(gpu, graph, observe).await?,
     };
     choices.write(&folder.kernels())?;
-    Ok(gpu
-        .preferring(choices.variants)
-        .await
-        .map_err(crate::graph::GraphError::from)?)
+    let preferring = gpu.preferring(choices.variants).await;
+    Ok(Some(preferring.map_err(crate::graph::GraphError::from)?))
 }
 
 async fn choose(

@@ -222,9 +222,14 @@ impl Setup {
     ) -> Result<Self, TrainError> {
         config.validate()?;
         refuse_existing(folder)?;
-        if folder.plan().exists() {
-            // Of a run that ended before its first step: it must not be taken for the plan of this one.
-            std::fs::remove_file(folder.plan()).map_err(|e| TrainError::io(folder.plan(), e))?;
+        // Of a run that ended before its first step: they must not be taken for those of this one.
+        for stale in [folder.plan(), folder.kernels()] {
+            match std::fs::remove_file(&stale) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(TrainError::io(stale, e));
+                }
+                _ => {}
+            }
         }
         // First, so that a run that is killed while it measures its data can be resumed.
         config.write(&folder.config())?;

@@ -24,7 +24,7 @@ pub enum ChoicesError {
         source: std::io::Error,
     },
     /// The file holds something else.
-    #[error("{path}: {reason}. Delete the file; it is measured anew", path = path.display())]
+    #[error("{path}: {reason}. Delete the file; --tune makes it anew", path = path.display())]
     Corrupt {
         /// The file.
         path: PathBuf,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::harness::{Folder, Run, voxseg};
 use crate::phantom::Phantom;
-use crate::runs::folder_with;
+use crate::runs::{folder_with, train};
 
 /// `voxseg train data -o NAME --tune` with a cache in the folder.
 fn tune(folder: &Folder, name: &str) -> Run {
@@ -33,6 +33,13 @@ fn kernels_are_measured_once_and_kept_with_the_run() {
     };
     let kept = choices(&folder, "first/kernels.json");
     assert!(measured(&first) > 0);
+    let line = |start: &str| {
+        first
+            .stderr
+            .lines()
+            .position(|line| line.starts_with(start))
+    };
+    assert!(line("planned device memory") < line("conv."), "{first:#?}");
     assert_eq!(measured(&first), kept.len(), "{first:#?}");
     for variant in kept.values() {
         assert!(
@@ -44,6 +51,35 @@ fn kernels_are_measured_once_and_kept_with_the_run() {
     let second = tune(&folder, "second").succeeded();
     assert_eq!(measured(&second), 0, "{second:#?}");
     assert_eq!(choices(&folder, "second/kernels.json"), kept);
+}
+
+#[test]
+fn what_an_interrupted_run_measured_is_not_taken_by_one_that_is_not_tuned() {
+    let folder = folder_with(&Phantom::balls(2));
+    tune(&folder, "tuned").succeeded();
+    std::fs::create_dir(folder.path("run")).unwrap();
+    let of = |run: &str| folder.path(run).join("kernels.json");
+    std::fs::copy(of("tuned"), of("run")).unwrap();
+    train(&folder, &["--config", "quick.toml"]).succeeded();
+    assert!(!of("run").exists());
+}
+
+#[test]
+fn damaged_choices_of_a_run_are_made_anew() {
+    let folder = folder_with(&Phantom::balls(2));
+    tune(&folder, "run").succeeded();
+    let kernels = folder.path("run/kernels.json");
+    let whole = std::fs::read(&kernels).unwrap();
+    std::fs::write(&kernels, "{").unwrap();
+    train(&folder, &["--resume"]).refused(&["run/kernels.json", "Delete the file", "--tune"]);
+    std::fs::remove_file(&kernels).unwrap();
+    let mut command = voxseg();
+    command
+        .current_dir(folder.root())
+        .env("VOXSEG_CACHE", folder.path("cache"))
+        .args(["train", "data", "-o", "run", "--resume", "--tune"]);
+    Run::of(&mut command).succeeded();
+    assert_eq!(std::fs::read(&kernels).unwrap(), whole);
 }
 
 #[test]

@@ -95,9 +95,9 @@ pub struct LayerStyle {
     pub activation: Nonlinearity,
 }
 
-/// A number that makes no sense.
+/// A number of a configuration that makes no sense.
 #[derive(Clone, Debug, PartialEq)]
-pub struct StyleFault {
+pub struct Fault {
     /// Its key.
     pub key: &'static str,
     /// What it must be.
@@ -106,9 +106,23 @@ pub struct StyleFault {
     pub found: String,
 }
 
+impl Fault {
+    /// The first of `checks` that fails: whether the value is right, its key, what it must be, and the value.
+    pub fn first<T: fmt::Display>(
+        checks: impl IntoIterator<Item = (bool, &'static str, &'static str, T)>,
+    ) -> Option<Self> {
+        let wrong = checks.into_iter().find(|(is_right, ..)| !is_right);
+        wrong.map(|(_, key, expected, found)| Self {
+            key,
+            expected,
+            found: found.to_string(),
+        })
+    }
+}
+
 impl LayerStyle {
     /// The first number that makes no sense.
-    pub fn fault(&self) -> Option<StyleFault> {
+    pub fn fault(&self) -> Option<Fault> {
         let (eps, momentum) = match self.norm {
             Norm::None => (1.0, 0.0),
             Norm::Instance { eps } => (eps, 0.0),
@@ -119,7 +133,7 @@ impl LayerStyle {
             _ => 0.0,
         };
         let is_share = |v: f32| (0.0..=1.0).contains(&v);
-        let checks = [
+        Fault::first([
             (
                 (0.0..1.0).contains(&self.dropout),
                 "dropout",
@@ -144,13 +158,7 @@ impl LayerStyle {
                 "a finite number",
                 slope,
             ),
-        ];
-        let wrong = checks.into_iter().find(|(is_right, ..)| !is_right);
-        wrong.map(|(_, key, expected, found)| StyleFault {
-            key,
-            expected,
-            found: found.to_string(),
-        })
+        ])
     }
 }
 

@@ -4,7 +4,7 @@ use super::description::Description;
 use super::error::DatasetError;
 use super::fingerprint::Fingerprint;
 use super::topology::Topology;
-use crate::style::{LayerStyle, StyleFault};
+use crate::style::{Fault, LayerStyle};
 
 /// Beyond these, products of features, taps and voxels would leave the range of whole numbers long before any device
 /// could hold the network.
@@ -68,7 +68,7 @@ impl StageLists {
     }
 
     /// The first entry that no network can have, whatever the data.
-    fn fault(&self, planar: Option<bool>) -> Option<StyleFault> {
+    fn fault(&self, planar: Option<bool>) -> Option<Fault> {
         let axes = |list: &Option<Vec<[usize; 3]>>, is_right: &dyn Fn([usize; 3]) -> bool| {
             let wrong = list.iter().flatten().find(|entry| !is_right(**entry));
             wrong.map(|entry| format!("{entry:?}"))
@@ -145,7 +145,7 @@ impl StageLists {
         let wrong = checks
             .into_iter()
             .find_map(|(key, expected, found)| Some((key, expected, found?)));
-        wrong.map(|(key, expected, found)| StyleFault {
+        wrong.map(|(key, expected, found)| Fault {
             key,
             expected,
             found,
@@ -198,14 +198,14 @@ impl StageLists {
 
 impl Overrides {
     /// The first choice about the network that makes no sense, whatever the data; the key is that within `[network]`.
-    pub(crate) fn network_fault(&self) -> Option<StyleFault> {
+    pub(crate) fn network_fault(&self) -> Option<Fault> {
         let counts = [
             ("base_features", self.base_features),
             ("max_features", self.max_features),
         ];
         let is_wrong = |n: &usize| !(1..=MOST_FEATURES).contains(n);
         let features = counts.into_iter().find_map(|(key, count)| {
-            Some(StyleFault {
+            Some(Fault {
                 key,
                 expected: "from 1 to 65536",
                 found: count.filter(is_wrong)?.to_string(),
@@ -214,7 +214,7 @@ impl Overrides {
         let few = self.max_stages.filter(|stages| *stages < 2);
         features
             .or_else(|| {
-                Some(StyleFault {
+                Some(Fault {
                     key: "max_stages",
                     expected: "at least 2",
                     found: few?.to_string(),

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ops::loss::{Activation, LossAttributes, Normalise, PixelLoss, RegionLoss};
+use crate::style::Fault;
 
 /// `pixel_weight * pixel + region_weight * region`; a part that is left out does not count.
 ///
@@ -66,6 +67,39 @@ impl Default for LossConfig {
 }
 
 impl LossConfig {
+    /// The first number that makes no sense, whatever the data.
+    pub fn fault(&self) -> Option<Fault> {
+        let amount = |key, v: f32| (v.is_finite() && v >= 0.0, key, "a number from 0 on", v);
+        let mut checks = vec![
+            amount("pixel_weight", self.pixel_weight),
+            amount("region_weight", self.region_weight),
+        ];
+        if let Some(PixelLoss::Focal { gamma }) = self.pixel {
+            checks.push(amount("pixel.gamma", gamma));
+        }
+        match self.region {
+            Some(RegionLoss::SoftDice { smooth }) => checks.push(amount("region.smooth", smooth)),
+            Some(RegionLoss::Tversky {
+                alpha,
+                beta,
+                smooth,
+            }) => checks.extend([
+                amount("region.alpha", alpha),
+                amount("region.beta", beta),
+                amount("region.smooth", smooth),
+            ]),
+            Some(RegionLoss::SquaredDice | RegionLoss::GeneralisedDice) | None => {}
+        }
+        let weights = self.class_weights.iter().flatten();
+        checks.extend(weights.map(|&weight| amount("class_weights", weight)));
+        Fault::first(checks).or_else(|| {
+            let list = self.class_weights.as_ref()?;
+            let is_right = list.iter().any(|weight| *weight > 0.0);
+            let expected = "a list with a number above 0";
+            Fault::first([(is_right, "class_weights", expected, format!("{list:?}"))])
+        })
+    }
+
     /// The operator's attributes.
     pub(super) fn attributes(
         &self,
@@ -105,6 +139,30 @@ mod tests {
         for config in [LossConfig::default(), focal] {
             let text = toml::to_string(&config).unwrap();
             assert_eq!(toml::from_str::<LossConfig>(&text).unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn numbers_that_make_no_sense_are_named() {
+        assert_eq!(LossConfig::default().fault(), None);
+        for (text, key) in [
+            ("pixel_weight = nan", "pixel_weight"),
+            ("region_weight = -1.0", "region_weight"),
+            ("class_weights = [1.0, -1.0]", "class_weights"),
+            ("class_weights = [1.0, nan]", "class_weights"),
+            ("class_weights = [0.0, 0.0]", "class_weights"),
+            ("pixel = { kind = \"focal\", gamma = inf }", "pixel.gamma"),
+            (
+                "region = { kind = \"soft_dice\", smooth = -1e-5 }",
+                "region.smooth",
+            ),
+            (
+                "region = { kind = \"tversky\", alpha = 0.3, beta = nan, smooth = 0.0 }",
+                "region.beta",
+            ),
+        ] {
+            let config: LossConfig = toml::from_str(text).unwrap();
+            assert_eq!(config.fault().map(|f| f.key), Some(key), "{text}");
         }
     }
 

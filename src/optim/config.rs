@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::graph::{Graph, GraphError, Init};
 use crate::ops::optim::{AdamWUpdate, HYPER_LEN, SgdUpdate, gradient_norm};
 use crate::ops::{Operator, ValueId};
+use crate::style::Fault;
 use crate::tensor::Shape;
 
 /// Name of the graph input that holds what changes from step to step.
@@ -66,6 +67,55 @@ impl OptimizerConfig {
             weight_decay: 0.01,
             max_norm: Some(12.0),
         }
+    }
+
+    /// The first number that makes no sense.
+    pub fn fault(&self) -> Option<Fault> {
+        const SHARE: &str = "at least 0 and below 1";
+        let is_share = |v: f64| (0.0..1.0).contains(&v);
+        let is_amount = |v: f32| v.is_finite() && v >= 0.0;
+        let check = |is_right, key, expected, v: f64| (is_right, key, expected, v as f32);
+        let (own, weight_decay) = match *self {
+            Self::Sgd {
+                momentum,
+                weight_decay,
+                ..
+            } => {
+                let momentum = f64::from(momentum);
+                let own = vec![check(is_share(momentum), "momentum", SHARE, momentum)];
+                (own, weight_decay)
+            }
+            Self::AdamW {
+                beta1,
+                beta2,
+                epsilon,
+                weight_decay,
+                ..
+            } => {
+                let above = epsilon.is_finite() && epsilon > 0.0;
+                let own = vec![
+                    check(is_share(beta1), "beta1", SHARE, beta1),
+                    check(is_share(beta2), "beta2", SHARE, beta2),
+                    (above, "epsilon", "a number above 0", epsilon),
+                ];
+                (own, weight_decay)
+            }
+        };
+        let limit = self.max_norm().unwrap_or(1.0);
+        Fault::first(own.into_iter().chain([
+            (
+                is_amount(weight_decay),
+                "weight_decay",
+                "a number from 0 on",
+                weight_decay,
+            ),
+            (
+                limit.is_finite() && limit > 0.0,
+                "max_norm",
+                "a number above 0, or left out for no limit",
+                limit,
+            ),
+        ]))
     }
 
     /// What [`Optimizer::hyper`] must hold for step `step`, counted from 0, at `learning_rate`.
@@ -165,4 +215,33 @@ pub fn append_optimizer(
         gradient_norm: norm.norm,
         clip_scale: norm.scale,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_make_no_sense_are_named() {
+        let sgd = "kind = \"sgd\"\nmomentum = 0.9\nnesterov = true\nweight_decay = 0.0\nmax_norm = 12.0\n";
+        let adamw =
+            "kind = \"adamw\"\nbeta1 = 0.9\nbeta2 = 0.999\nepsilon = 1e-8\nweight_decay = 0.0\n";
+        for (text, right, wrong, key) in [
+            (sgd, "momentum = 0.9", "momentum = 1.0", "momentum"),
+            (sgd, "momentum = 0.9", "momentum = nan", "momentum"),
+            (sgd, "decay = 0.0", "decay = -1e-3", "weight_decay"),
+            (sgd, "decay = 0.0", "decay = inf", "weight_decay"),
+            (sgd, "norm = 12.0", "norm = 0.0", "max_norm"),
+            (sgd, "norm = 12.0", "norm = nan", "max_norm"),
+            (adamw, "beta1 = 0.9", "beta1 = -0.1", "beta1"),
+            (adamw, "beta2 = 0.999", "beta2 = 1.0", "beta2"),
+            (adamw, "epsilon = 1e-8", "epsilon = 0.0", "epsilon"),
+            (adamw, "decay = 0.0", "decay = nan", "weight_decay"),
+        ] {
+            let read = |text: &str| toml::from_str::<OptimizerConfig>(text).unwrap();
+            assert_eq!(read(text).fault(), None);
+            let fault = read(&text.replace(right, wrong)).fault();
+            assert_eq!(fault.map(|f| f.key), Some(key), "{wrong}");
+        }
+    }
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::style::Fault;
+
 /// The learning rate as a function of time t of T; the unit of t (epoch, iteration) is the caller's.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
@@ -49,6 +51,33 @@ impl Default for Schedule {
 }
 
 impl Schedule {
+    /// The first number that makes no sense.
+    pub fn fault(&self) -> Option<Fault> {
+        let amount = |key, v: f64| {
+            // As the device will see it.
+            let is_right = (v as f32).is_finite() && v >= 0.0;
+            (is_right, key, "a number from 0 on", v)
+        };
+        let rate = |v: f64| {
+            let is_right = (v as f32).is_finite() && v > 0.0;
+            (is_right, "initial", "a number above 0", v)
+        };
+        match *self {
+            Self::Constant { initial } => Fault::first([rate(initial)]),
+            Self::Poly { initial, power } => Fault::first([rate(initial), amount("power", power)]),
+            Self::Cosine { initial, last, .. } => {
+                Fault::first([rate(initial), amount("last", last)])
+            }
+            Self::Step {
+                initial, factor, ..
+            } => {
+                let is_share = factor > 0.0 && factor <= 1.0;
+                let factor = (is_share, "factor", "above 0 and at most 1", factor);
+                Fault::first([rate(initial), factor])
+            }
+        }
+    }
+
     /// The learning rate at `t` of `total`, t = 0 first. From `total` on it stays at the last value.
     pub fn rate(&self, t: u64, total: u64) -> f64 {
         let t = t.min(total);
@@ -121,6 +150,29 @@ mod tests {
         close(step.rate(29, 90), 1.0);
         close(step.rate(30, 90), 0.1);
         close(step.rate(60, 90), 0.01);
+    }
+
+    #[test]
+    fn numbers_that_make_no_sense_are_named() {
+        assert_eq!(Schedule::default().fault(), None);
+        for (text, key) in [
+            ("kind = \"constant\"\ninitial = -0.1", "initial"),
+            ("kind = \"constant\"\ninitial = nan", "initial"),
+            ("kind = \"constant\"\ninitial = 1e39", "initial"),
+            ("kind = \"poly\"\ninitial = 0.0\npower = 0.9", "initial"),
+            ("kind = \"poly\"\ninitial = 0.1\npower = -1.0", "power"),
+            (
+                "kind = \"cosine\"\ninitial = 0.1\nlast = inf\nwarm_up = 0",
+                "last",
+            ),
+            (
+                "kind = \"step\"\ninitial = 0.1\nfactor = 1.5\nevery = 1",
+                "factor",
+            ),
+        ] {
+            let schedule: Schedule = toml::from_str(text).unwrap();
+            assert_eq!(schedule.fault().map(|f| f.key), Some(key), "{text}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;
+use crate::dataset::Labels;
 use crate::fsio::is_users_fault;
 use crate::losses::{LossConfig, Supervision};
 use crate::optim::{OptimizerConfig, Schedule};
@@ -298,13 +299,50 @@ impl TrainConfig {
         {
             return value("fold", "0 to 4, or \"all\"", n.to_string());
         }
-        match self.overrides().network_fault() {
-            Some(fault) => value(
-                &format!("network.{}", fault.key),
+        let tables = [
+            ("network", self.overrides().network_fault()),
+            ("loss", self.loss.fault()),
+            ("optimizer", self.optimizer().fault()),
+            ("learning_rate", self.learning_rate().fault()),
+        ];
+        let faults = tables.into_iter();
+        match faults.filter_map(|(table, f)| Some((table, f?))).next() {
+            Some((table, fault)) => value(
+                &format!("{table}.{}", fault.key),
                 fault.expected,
                 fault.found,
             ),
             None => Ok(()),
+        }
+    }
+
+    /// [`TrainConfig::validate`], and checks what depends on the classes of the data set.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`].
+    pub(super) fn validate_for(&self, labels: &Labels) -> Result<(), ConfigError> {
+        self.validate()?;
+        let Some(weights) = &self.loss.class_weights else {
+            return Ok(());
+        };
+        let (expected, is_right) = match labels.is_regions() {
+            true => ("left out where the labels are regions", false),
+            false => (
+                "a list with a number for each class, the background first",
+                weights.len() == labels.classes(),
+            ),
+        };
+        match is_right {
+            true => Ok(()),
+            false => Err(ConfigError::Value {
+                key: "loss.class_weights".into(),
+                expected,
+                found: format!(
+                    "{} for {}",
+                    weights.len(),
+                    labels.channel_names().join(", ")
+                ),
+            }),
         }
     }
 }

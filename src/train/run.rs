@@ -198,7 +198,7 @@ impl Setup {
         class: AdapterClass,
     ) -> Result<Self, TrainError> {
         let config = TrainConfig::read(&folder.config())?;
-        config.validate()?;
+        config.validate_for(&dataset.description.labels)?;
         if !folder.plan().exists() {
             return Self::make(dataset, folder, &config, class);
         }
@@ -220,7 +220,7 @@ impl Setup {
         config: &TrainConfig,
         class: AdapterClass,
     ) -> Result<Self, TrainError> {
-        config.validate()?;
+        config.validate_for(&dataset.description.labels)?;
         refuse_existing(folder)?;
         // Of a run that ended before its first step: they must not be taken for those of this one.
         for stale in [folder.plan(), folder.kernels()] {

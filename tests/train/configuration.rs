@@ -216,3 +216,32 @@ fn weights_of_heads_that_are_not_there_are_refused_before_preprocessing() {
     assert!(matches!(error, TrainError::Supervision(_)), "{error}");
     assert!(!folder.path().join("run/prepared").exists());
 }
+
+#[test]
+fn numbers_of_loss_and_optimiser_that_make_no_sense_are_refused_before_preprocessing() {
+    let folder = folder_with(&Phantom::balls(2));
+    for (line, words) in [
+        (
+            "learning_rate = { kind = \"constant\", initial = nan }",
+            ["learning_rate.initial", "above 0", "NaN"],
+        ),
+        (
+            "optimizer = { kind = \"sgd\", momentum = 1.0, nesterov = true, weight_decay = 0.0 }",
+            ["optimizer.momentum", "below 1", "1"],
+        ),
+        (
+            "loss = { region = { kind = \"soft_dice\", smooth = -1.0 } }",
+            ["loss.region.smooth", "from 0 on", "-1"],
+        ),
+        (
+            "loss = { pixel = { kind = \"cross_entropy\" }, class_weights = [1.0, 2.0, 3.0] }",
+            ["loss.class_weights", "each class", "3 for background, ball"],
+        ),
+    ] {
+        let error = run(folder.path(), "run", &format!("{line}\n{}", quick(1))).unwrap_err();
+        assert!(error.is_users_fault(), "{error}");
+        let message = error.to_string();
+        assert!(words.iter().all(|w| message.contains(w)), "{message}");
+        assert!(!folder.path().join("run").exists(), "{line}");
+    }
+}

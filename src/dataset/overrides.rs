@@ -13,6 +13,8 @@ const MOST_TAPS: usize = 31;
 const MOST_BLOCKS: usize = 64;
 const LARGEST_TOTAL_STRIDE: usize = 1 << 12;
 const LARGEST_EDGE: usize = 1 << 16;
+const MOST_VOXELS: usize = 1 << 32;
+const MOST_PATCHES: usize = 1 << 12;
 
 const AT_LEAST_TWO: &str = "a list for two stages at least";
 
@@ -266,8 +268,15 @@ impl Overrides {
             let expected = "three numbers from 1 to 65536";
             return refuse("batch.patch", expected, format!("{patch:?}"));
         }
-        if self.batch == Some(0) {
-            return refuse("batch.size", "at least 1", "0".into());
+        if let Some(patch) = self
+            .patch
+            .filter(|p| p.iter().product::<usize>() > MOST_VOXELS)
+        {
+            let expected = "2^32 voxels at most";
+            return refuse("batch.patch", expected, format!("{patch:?}"));
+        }
+        if let Some(batch) = self.batch.filter(|n| !(1..=MOST_PATCHES).contains(n)) {
+            return refuse("batch.size", "from 1 to 4096", batch.to_string());
         }
         match self.network_fault() {
             None => Ok(()),

@@ -204,6 +204,12 @@ fn folders_that_hold_something() {
     let run = train(
         &folder,
         &[&QUICK[..], &["--json", "--patch", "8,16,16"]].concat(),
+    for batch in ["4097", "18446744073709551615"] {
+        let words = ["batch.size", "from 1 to 4096", batch];
+        refused(&folder, &["--batch", batch], &words);
+    }
+    let edges = "65536,65536,65536";
+    refused(&folder, &["--patch", edges], &["batch.patch", "voxels"]);
     );
     assert_eq!(run.succeeded().json()["steps"], 2);
     let before = names_in(&folder, "run");
@@ -304,7 +310,8 @@ fn a_folder_in_use_is_refused_until_its_process_is_gone() {
 #[test]
 fn a_run_that_the_device_refuses_can_be_started_anew() {
     let folder = folder_with(&two());
-    train(&folder, &[&QUICK[..], &["--batch", "100000"]].concat()).refused(&["smaller batch"]);
+    let huge = ["--batch", "4096", "--patch", "64,128,128"];
+    train(&folder, &[&QUICK[..], &huge].concat()).refused(&["smaller batch"]);
     assert!(folder.path("run/plan.json").is_file());
     train(&folder, &QUICK).succeeded();
 }

@@ -362,7 +362,21 @@ fn numbers_that_make_no_sense_are_refused() {
         ),
         (
             Overrides {
+                patch: Some([1 << 11, 1 << 11, 1 << 11]),
+                ..none()
+            },
+            "patch",
+        ),
+        (
+            Overrides {
                 batch: Some(0),
+                ..none()
+            },
+            "batch",
+        ),
+        (
+            Overrides {
+                batch: Some(4097),
                 ..none()
             },
             "batch",

@@ -1,5 +1,6 @@
 //! Whole runs: what is learnt, repeated, resumed and refused.
 
+mod allocations;
 mod configuration;
 mod curve;
 mod determinism;

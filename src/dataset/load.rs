@@ -127,22 +127,29 @@ pub fn check_label_values(
     })
 }
 
+/// Refuses a number of training cases that is not `numTraining`: some are missing, or not meant.
+///
+/// # Errors
+/// [`DatasetError::CaseCount`].
+pub fn check_case_count(dataset: &Dataset) -> Result<(), DatasetError> {
+    let found = dataset.training.len();
+    match dataset.description.num_training {
+        Some(promised) if promised != found => Err(DatasetError::CaseCount {
+            path: dataset.path.join(DESCRIPTION_FILE),
+            promised,
+            found,
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Reads every training case and collects one error per problem: unreadable files, non-finite
 /// voxels, channels and labels that do not lie on each other, foreign label values, a number of
 /// cases that is not `numTraining`. An empty list means that the data set is sound.
 ///
 /// `progress` is called after each case with the number of cases done.
 pub fn check_integrity(dataset: &Dataset, mut progress: impl FnMut(usize)) -> Vec<DatasetError> {
-    let mut problems = Vec::new();
-    if let Some(promised) = dataset.description.num_training
-        && promised != dataset.training.len()
-    {
-        problems.push(DatasetError::CaseCount {
-            path: dataset.path.join(DESCRIPTION_FILE),
-            promised,
-            found: dataset.training.len(),
-        });
-    }
+    let mut problems: Vec<_> = check_case_count(dataset).err().into_iter().collect();
     let (channels, labels) = (dataset.description.channels(), &dataset.description.labels);
     for (done, case) in dataset.training.iter().enumerate() {
         problems.extend(problems_of(case, channels, labels));

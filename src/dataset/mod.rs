@@ -38,7 +38,9 @@ pub use description::{DESCRIPTION_FILE, Description};
 pub use error::DatasetError;
 pub use fingerprint::{FINGERPRINT_FILE, Fingerprint, IntensityProperties};
 pub use labels::{Labels, Target};
-pub use load::{LoadedCase, check_integrity, check_label_values, load_case, load_image};
+pub use load::{
+    LoadedCase, check_case_count, check_integrity, check_label_values, load_case, load_image,
+};
 pub use normalise::Normalisation;
 pub use overrides::{Overrides, StageLists};
 pub use plan::{Extent, PLAN_FILE, Plan, PlannedShape, Request, plan_shape, target_spacing};

@@ -15,6 +15,11 @@ use crate::run::checkpoint::CheckpointError;
 use crate::tune::{ChoicesError, TuneError};
 use crate::volume::VolumeError;
 
+fn listed(problems: &[DatasetError]) -> String {
+    let lines = problems.iter().map(|problem| format!("\nand {problem}"));
+    lines.collect()
+}
+
 /// An error of a training run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -25,6 +30,14 @@ pub enum TrainError {
     /// The data.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
+    /// The data, in several places.
+    #[error("{first}{}", listed(more))]
+    Problems {
+        /// The first problem of the data set.
+        first: DatasetError,
+        /// All others.
+        more: Vec<DatasetError>,
+    },
     /// The network.
     #[error(transparent)]
     Model(#[from] ModelError),

@@ -13,8 +13,8 @@ use super::tuning::tuned;
 use super::validation::Validator;
 use super::{Fold, TrainConfig};
 use crate::dataset::{
-    Case, Dataset, Drawing, Fingerprint, Plan, PreparedCase, draw_batch, fold_of, prepare_cases,
-    splits_of, write_splits,
+    Case, Dataset, DatasetError, Drawing, Fingerprint, Plan, PreparedCase, check_case_count,
+    check_integrity, draw_batch, fold_of, prepare_cases, splits_of, write_splits,
 };
 use crate::fsio::remove_temporaries;
 use crate::gpu::{AdapterClass, DeviceProfile, Gpu, GpuError};
@@ -245,7 +245,9 @@ impl Setup {
         config: &TrainConfig,
         class: AdapterClass,
     ) -> Result<Self, TrainError> {
-        let fingerprint = Fingerprint::of(dataset, config.seed, |_| ())?;
+        check_case_count(dataset)?;
+        let fingerprint = Fingerprint::of(dataset, config.seed, |_| ())
+            .map_err(|first| with_all_problems(first, dataset))?;
         let plan = config.plan(&fingerprint, &dataset.description, class)?;
         fingerprint.write(&folder.fingerprint())?;
         // Before the choices: planned once more with them given, it might not be the same plan.
@@ -301,6 +303,22 @@ fn refuse_existing(folder: &RunFolder) -> Result<(), TrainError> {
         });
     }
     Ok(())
+}
+
+/// An error of the data together with all others that the data set has: whoever mends one would else meet the next only
+/// after another reading of all cases.
+fn with_all_problems(first: DatasetError, dataset: &Dataset) -> TrainError {
+    if !first.is_users_fault() {
+        return first.into();
+    }
+    let mut problems = check_integrity(dataset, |_| ());
+    match problems.len() {
+        0 | 1 => first.into(),
+        _ => TrainError::Problems {
+            first: problems.remove(0),
+            more: problems,
+        },
+    }
 }
 
 struct Prepared {

@@ -125,6 +125,25 @@ fn labels_that_make_no_sense() {
 }
 
 #[test]
+fn every_problem_of_a_data_set_is_told_at_once() {
+    let folder = folder_with(&Phantom::balls(3));
+    folder.cut("data/imagesTr/ball0_0000.nii", 0.5);
+    folder.bytes("data/labelsTr/ball2.nii", b"no label");
+    let run = train(&folder, &QUICK).refused(&["ball0_0000.nii"]);
+    let second = run.stderr.lines().find(|line| line.starts_with("and "));
+    assert!(
+        second.is_some_and(|line| line.contains("ball2.nii")),
+        "{run:#?}"
+    );
+
+    let folder = folder_with(&two());
+    let text = std::fs::read_to_string(folder.path("data/dataset.json")).unwrap();
+    let three = text.replace("\"numTraining\":2", "\"numTraining\":3");
+    folder.bytes("data/dataset.json", three.as_bytes());
+    refused(&folder, &QUICK, &["numTraining is 3", "2 case(s)"]);
+}
+
+#[test]
 fn damaged_images() {
     const IMAGE: &str = "data/imagesTr/ball1_0000.nii";
     let file = "imagesTr/ball1_0000.nii";
@@ -185,6 +204,12 @@ fn values_that_make_no_sense() {
         &["--spacing", "1,-1,1"],
         &["batch.spacing", "above 0"],
     );
+    for batch in ["4097", "18446744073709551615"] {
+        let words = ["batch.size", "from 1 to 4096", batch];
+        refused(&folder, &["--batch", batch], &words);
+    }
+    let edges = "65536,65536,65536";
+    refused(&folder, &["--patch", edges], &["batch.patch", "voxels"]);
     refused(&folder, &["--fold", "5"], &["fold", "0 to 4"]);
     refused(&folder, &["--fold", "first"], &["fold", "`first`"]);
 }
@@ -204,12 +229,6 @@ fn folders_that_hold_something() {
     let run = train(
         &folder,
         &[&QUICK[..], &["--json", "--patch", "8,16,16"]].concat(),
-    for batch in ["4097", "18446744073709551615"] {
-        let words = ["batch.size", "from 1 to 4096", batch];
-        refused(&folder, &["--batch", batch], &words);
-    }
-    let edges = "65536,65536,65536";
-    refused(&folder, &["--patch", edges], &["batch.patch", "voxels"]);
     );
     assert_eq!(run.succeeded().json()["steps"], 2);
     let before = names_in(&folder, "run");

@@ -11,6 +11,7 @@ use crate::graph::GraphError;
 use crate::infer::InferError;
 use crate::metrics::MetricsError;
 use crate::models::ModelError;
+use crate::postprocess::PostprocessError;
 use crate::report::picture::PictureError;
 use crate::train::{ConfigError, TrainError};
 use crate::volume::VolumeError;
@@ -78,6 +79,9 @@ pub enum CliError {
     /// The demo's data set.
     #[error(transparent)]
     Synthetic(#[from] SyntheticError),
+    /// A filter on a segmentation.
+    #[error(transparent)]
+    Postprocess(#[from] PostprocessError),
     /// A picture of results.
     #[error(transparent)]
     Picture(#[from] PictureError),
@@ -124,7 +128,7 @@ impl CliError {
             Self::Infer(e) => e.is_users_fault(),
             Self::Synthetic(SyntheticError::Volume(e)) => e.is_users_fault(),
             Self::Synthetic(_) => true,
-            Self::Picture(_) => false,
+            Self::Picture(_) | Self::Postprocess(_) => false,
             Self::Model(e) => e.is_users_fault(),
         };
         if users { 2 } else { 1 }

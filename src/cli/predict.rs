@@ -9,8 +9,9 @@ use super::{CliError, Common, Output};
 use crate::dataset::{Case, find_images, is_picture};
 use crate::gpu::Gpu;
 use crate::infer::{InferenceOptions, Model, Weights};
+use crate::postprocess::{Connectivity, keep_largest};
 use crate::run::mirror_axes;
-use crate::volume::{ending_of, write_labels};
+use crate::volume::{LabelMap, ending_of, write_labels};
 
 /// Arguments of `voxseg predict`.
 #[derive(Debug, Args)]
@@ -38,6 +39,10 @@ pub struct PredictArgs {
     /// Distance between windows as a share of the patch.
     #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
     pub step_size: f64,
+    /// Keep only the largest connected piece of the foreground of each case (nnU-Net's first postprocessing): where
+    /// there is one organ, what lies apart is a mistake.
+    #[arg(long)]
+    pub largest_component: bool,
     /// Time the dispatches of one window and print them by operator, the slowest first.
     #[arg(long)]
     pub profile: bool,
@@ -132,12 +137,30 @@ fn predict_all(
             patches += 1;
             bar.set_message(format!("{} patch {patches}", job.case.id));
         }))?;
+        let labels = match args.largest_component {
+            true => largest_component(labels)?,
+            false => labels,
+        };
         write_labels(&job.output, &labels)?;
         written.push(job.output);
         bar.inc(1);
     }
     bar.finish_and_clear();
     Ok(written)
+}
+
+/// The segmentation without what is not connected, by faces, edges or corners, to its largest piece.
+fn largest_component(map: LabelMap) -> Result<LabelMap, CliError> {
+    let (geometry, mut labels) = map.into_parts();
+    let foreground: BTreeSet<u32> = labels.iter().copied().filter(|&label| label > 0).collect();
+    let foreground: Vec<u32> = foreground.into_iter().collect();
+    keep_largest(
+        &mut labels,
+        geometry.shape(),
+        &foreground,
+        Connectivity::Corners,
+    )?;
+    Ok(LabelMap::new(geometry, labels)?)
 }
 
 fn find_jobs(model: &Model, args: &PredictArgs) -> Result<Vec<Job>, CliError> {

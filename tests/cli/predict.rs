@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use voxseg::postprocess::{Connectivity, connected_components};
 use voxseg::volume::{Affine, Geometry, Image, read_geometry, read_labels, write_image};
 
 use crate::harness::{Folder, Run, voxseg};
@@ -99,6 +100,33 @@ fn predictions_are_evaluated_as_they_are() {
         .json();
     assert!(document["mean"]["dice"].is_number(), "{document}");
     assert!(document["classes"]["ball"].is_object(), "{document}");
+}
+
+#[test]
+fn only_the_largest_piece_stays_where_that_is_asked_for() {
+    let folder = trained();
+    predict(&folder, &["-i", "in", "-o", "all"]).succeeded();
+    predict(&folder, &["-i", "in", "-o", "one", "--largest-component"]).succeeded();
+    let mut pieces = 0;
+    for name in ["ball0.nii", "ball1.nii"] {
+        let read = |folder_of: &str| read_labels(folder.path(folder_of).join(name)).unwrap();
+        let (all, one) = (read("all"), read("one"));
+        let mask: Vec<bool> = all.labels().iter().map(|&label| label > 0).collect();
+        let found = connected_components(&mask, all.shape(), Connectivity::Corners).unwrap();
+        let mut expected = vec![0; mask.len()];
+        for (range, id) in found.ranges() {
+            if Some(id) == found.largest() {
+                expected[range.clone()].copy_from_slice(&all.labels()[range]);
+            }
+        }
+        assert_eq!(one.labels(), expected);
+        assert_eq!(one.geometry(), all.geometry());
+        pieces += found.sizes().len();
+    }
+    assert!(
+        pieces > 2,
+        "two steps of training leave crumbs, found {pieces} pieces"
+    );
 }
 
 #[test]

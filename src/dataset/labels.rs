@@ -48,14 +48,9 @@ impl Labels {
         self.foreground.len() + usize::from(!self.is_regions())
     }
 
-    /// Whether the targets are regions, which may overlap.
+    /// Whether the targets are regions, which may overlap: each channel is judged on its own rather than against the others.
     pub fn is_regions(&self) -> bool {
         self.region_order.is_some()
-    }
-
-    /// Whether each channel is judged on its own (regions) rather than against the others.
-    pub fn uses_sigmoid(&self) -> bool {
-        self.is_regions()
     }
 
     /// Names of the output channels in order.

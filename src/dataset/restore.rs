@@ -67,69 +67,6 @@ impl CropAndResample {
         }
     }
 
-    /// The probability of each channel (C, D, H, W of the file): softmax, or with regions sigmoid.
-    ///
-    /// What was cropped away is background with certainty. The result has as many values as classes
-    /// times voxels; where only the segmentation is wanted, use [`CropAndResample::restore_labels`].
-    ///
-    /// # Errors
-    /// [`DatasetError::Size`] where the number of logits does not fit.
-    pub fn restore_probabilities(
-        &self,
-        logits: &[f32],
-        labels: &Labels,
-    ) -> Result<Vec<f32>, DatasetError> {
-        let classes = labels.classes();
-        self.check_size(logits, classes)?;
-        let [depth, height, width] = self.resampled_shape;
-        let slices = Slices::new(self);
-        let volume: usize = self.original_shape.iter().product();
-        let mut out = vec![0.0; classes * volume];
-        if !labels.uses_sigmoid() {
-            out[..volume].fill(1.0);
-        }
-        for (class, out) in out.chunks_exact_mut(volume).enumerate() {
-            self.each_slice(out, |d, out| {
-                let mut values = vec![0.0; self.bounds.extent[1] * self.bounds.extent[2]];
-                let plane = |z: usize| &logits[(class * depth + z) * height * width..];
-                slices.resample(d, plane, &mut values);
-                if labels.uses_sigmoid() {
-                    values
-                        .iter_mut()
-                        .for_each(|v| *v = 1.0 / (1.0 + (-*v).exp()));
-                }
-                self.paste(&values, out);
-            });
-        }
-        if !labels.uses_sigmoid() {
-            self.softmax(&mut out, classes);
-        }
-        Ok(out)
-    }
-
-    /// Softmax over the channels of `out` (C, D, H, W of the file) inside the box.
-    fn softmax(&self, out: &mut [f32], classes: usize) {
-        let volume: usize = self.original_shape.iter().product();
-        let mut values = vec![0.0; classes];
-        for d in 0..self.bounds.extent[0] {
-            for h in 0..self.bounds.extent[1] {
-                let slice = (d + self.bounds.start[0]) * self.original_shape[1];
-                let row = (slice + h + self.bounds.start[1]) * self.original_shape[2];
-                for w in self.bounds.start[2]..self.bounds.start[2] + self.bounds.extent[2] {
-                    for (class, value) in values.iter_mut().enumerate() {
-                        *value = out[class * volume + row + w];
-                    }
-                    let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                    values.iter_mut().for_each(|v| *v = (*v - largest).exp());
-                    let sum: f32 = values.iter().sum();
-                    for (class, value) in values.iter().enumerate() {
-                        out[class * volume + row + w] = value / sum;
-                    }
-                }
-            }
-        }
-    }
-
     /// Calls `fill(d, slice)` for every slice of `out` (D, H, W of the file) that meets the box; `d`
     /// counts from the start of the box.
     fn each_slice<T: Send>(&self, out: &mut [T], fill: impl Fn(usize, &mut [T]) + Sync) {

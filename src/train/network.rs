@@ -51,7 +51,7 @@ impl TargetForm {
     /// Classes or regions, as the data set has them.
     pub fn of(labels: &Labels) -> Self {
         Self {
-            activation: match labels.uses_sigmoid() {
+            activation: match labels.is_regions() {
                 true => Activation::Sigmoid,
                 false => Activation::Softmax,
             },

@@ -21,7 +21,7 @@ fn plain_labels_have_a_channel_each_and_so_has_the_background() {
     let d = with_labels(r#"{"b": 2, "air": 0, "a": 1}"#, "").unwrap();
     assert_eq!(d.labels.channel_names(), ["air", "a", "b"]);
     assert_eq!(d.labels.classes(), 3);
-    assert!(!d.labels.uses_sigmoid());
+    assert!(!d.labels.is_regions());
     assert_eq!(d.labels.values(), [0, 1, 2]);
     assert_eq!(d.channel_names, ["CT"]);
     assert_eq!(d.num_training, None);
@@ -40,7 +40,7 @@ fn regions_have_a_channel_each_and_a_sigmoid() {
     let d = with_labels(labels, r#", "regions_class_order": [1, 2, 3]"#).unwrap();
     assert_eq!(d.labels.channel_names(), ["whole", "core", "enhancing"]);
     assert_eq!(d.labels.classes(), 3);
-    assert!(d.labels.uses_sigmoid());
+    assert!(d.labels.is_regions());
     assert_eq!(d.labels.foreground[1].values, [2, 3]);
     let spread = d.labels.labels_to_regions(&[0.0, 1.0, 2.0, 3.0], 2);
     let first = [0.0, 1.0, 0.0, 0.0, 0.0, 0.0];

@@ -10,6 +10,7 @@ use super::cases::CaseFiles;
 use crate::cli::CliError;
 use crate::dataset::{DESCRIPTION_FILE, Description, Labels, check_label_values};
 use crate::metrics::{Class, Settings};
+use crate::run::classes_of;
 use crate::volume::{LabelMap, read_labels};
 
 /// More labels than any table of classes has: such files are images, or count instances.
@@ -30,13 +31,8 @@ impl Classes {
     /// # Errors
     /// [`CliError::Metrics`] where they cannot be measured.
     pub fn named(labels: &Labels) -> Result<Self, CliError> {
-        let classes = labels
-            .foreground
-            .iter()
-            .map(|target| Class::new(&target.name, target.values.clone()))
-            .collect();
         Ok(Self {
-            settings: Settings::new(classes)?.with_ignore(labels.ignore),
+            settings: Settings::new(classes_of(labels))?.with_ignore(labels.ignore),
             labels: Some(labels.clone()),
         })
     }

@@ -352,7 +352,7 @@ fn buffer_limit(device: &DeviceProfile) -> u64 {
     device.max_binding.min(device.max_buffer).min(MOST_BYTES)
 }
 
-/// Every value in use must fit a buffer. Before lowering, which computes with sizes, and whose dispatches for a huge batch
+/// Every value in use must fit a buffer; the largest is named where some do not. Before lowering, which computes with sizes, and whose dispatches for a huge batch
 /// would fill the host's memory.
 fn check_values(
     graph: &Graph,
@@ -364,17 +364,18 @@ fn check_values(
     let of_nodes = of_nodes.flat_map(|n| n.inputs.iter().chain(&n.outputs));
     let persistent = graph.values().filter(|(_, v)| v.role != Role::Computed);
     let used = of_nodes.chain(outputs).copied();
-    for id in used.chain(persistent.map(|(id, _)| id)) {
-        let value = graph.value(id);
-        if value.shape.bytes() > limit {
-            return Err(GraphError::TooLarge {
-                what: value.name.clone(),
-                bytes: value.shape.bytes(),
-                limit,
-            });
-        }
+    let values = used.chain(persistent.map(|(id, _)| id));
+    let largest = values
+        .map(|id| graph.value(id))
+        .max_by_key(|value| value.shape.bytes());
+    match largest.filter(|value| value.shape.bytes() > limit) {
+        None => Ok(()),
+        Some(value) => Err(GraphError::TooLarge {
+            what: value.name.clone(),
+            bytes: value.shape.bytes(),
+            limit,
+        }),
     }
-    Ok(())
 }
 
 /// What the plan is asked for must fit as well: scratch space may be larger than any value.

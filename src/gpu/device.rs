@@ -119,7 +119,10 @@ impl Gpu {
         options: &GpuOptions,
     ) -> Result<Arc<Self>, GpuError> {
         let (info, limits) = (adapter.get_info(), adapter.limits());
-        let wanted = timestamp_features() | wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16;
+        let wanted = timestamp_features()
+            | wgpu::Features::SUBGROUP
+            | wgpu::Features::SHADER_F16
+            | wgpu::Features::SHADER_INT64;
         let features = adapter.features() & wanted;
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
@@ -145,6 +148,7 @@ impl Gpu {
                 max_invocations: limits.max_compute_invocations_per_workgroup,
                 subgroup: subgroup_sizes(adapter),
                 f16: features.contains(wgpu::Features::SHADER_F16),
+                int64: features.contains(wgpu::Features::SHADER_INT64),
                 memory_budget: None,
                 forced_variants: options.forced_variants.clone(),
                 measured_variants: options.measured_variants.clone(),

@@ -28,6 +28,9 @@ pub struct DeviceProfile {
     pub subgroup: Option<(u32, u32)>,
     /// Whether kernels may use f16.
     pub f16: bool,
+    /// Whether kernels may use u64. A CPU that plays a GPU loads and stores number by number, so that two f32 in a u64 take
+    /// half as long.
+    pub int64: bool,
     /// Bytes of device memory that one training step may plan for; none where `None`. WebGPU does not tell what there is.
     pub memory_budget: Option<u64>,
     /// Kernel variants forced by family (`"conv"` to `"naive"`), for tests, tuning and fault finding.
@@ -47,6 +50,7 @@ impl DeviceProfile {
             max_invocations: 256,
             subgroup: None,
             f16: false,
+            int64: false,
             memory_budget: None,
             forced_variants: BTreeMap::new(),
             measured_variants: BTreeMap::new(),

@@ -272,7 +272,7 @@ impl Gpu {
     }
 
     fn compile(&self, kernel: &Kernel, constants: &Constants) -> Result<Pipeline, GpuError> {
-        let source = kernel.specialise(constants)?;
+        let source = kernel.specialise(constants, self.profile.moves_words())?;
         // Error scopes belong to a thread, so that those of two compilations do not meet.
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let pipeline = build_pipeline(&self.device, kernel, &source, self.checked);

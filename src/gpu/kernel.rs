@@ -2,6 +2,7 @@
 
 use super::GpuError;
 use super::unroll::unroll;
+use super::wide::widen;
 
 /// How a kernel uses a storage buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,12 +89,17 @@ impl Kernel {
         self.shipped
     }
 
-    /// The WGSL text with `constants` in place of the defaults and marked loops unrolled.
+    /// The WGSL text with `constants` in place of the defaults and marked loops unrolled; where `wide`, with every
+    /// vec4<f32> of a storage buffer moved as two words of 64 bits, for adapters that pay by the access.
     ///
     /// # Errors
     /// [`GpuError::UnknownConstant`] where the file has no `const NAME: u32 = …;` or `alias NAME = f32;` line;
-    /// [`GpuError::Shader`] where a loop marked `// unroll` cannot be unrolled.
-    pub fn specialise(&self, constants: &[(&'static str, u32)]) -> Result<String, GpuError> {
+    /// [`GpuError::Shader`] where a loop marked `// unroll` cannot be unrolled, or a buffer cannot be moved so.
+    pub fn specialise(
+        &self,
+        constants: &[(&'static str, u32)],
+        wide: bool,
+    ) -> Result<String, GpuError> {
         let mut lines: Vec<String> = self.source.lines().map(str::to_owned).collect();
         for &(name, value) in constants {
             let (constant, alias) = (format!("const {name}: u32 = "), format!("alias {name} = "));
@@ -110,7 +116,12 @@ impl Kernel {
                 (false, _) => format!("{alias}vec{value}<f32>;"),
             };
         }
-        unroll(self.name, &lines.join("\n"))
+        let text = lines.join("\n") + "\n";
+        let text = match wide {
+            true => widen(self.name, &text)?,
+            false => text,
+        };
+        unroll(self.name, &text)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The device: adapter choice, limits, kernels, buffers, recordings. Knows nothing of networks.
 
+mod accesses;
 mod adapter;
 mod device;
 mod error;
@@ -9,6 +10,7 @@ mod pipeline;
 mod profile;
 mod recording;
 mod unroll;
+mod wide;
 
 pub use adapter::{AdapterSummary, list_adapters};
 pub use device::{Gpu, GpuCounters, GpuOptions};

@@ -67,6 +67,11 @@ impl DeviceProfile {
         self.measured_variants.get(problem).map(String::as_str)
     }
 
+    /// Whether kernels move a vec4 of a storage buffer as two u64: half the accesses, where each component counts as one.
+    pub(super) fn moves_words(&self) -> bool {
+        self.class == AdapterClass::CpuLike && self.int64
+    }
+
     /// Whether subgroups have exactly `lanes` invocations.
     pub fn has_subgroups_of(&self, lanes: u32) -> bool {
         self.subgroup == Some((lanes, lanes))

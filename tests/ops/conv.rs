@@ -206,6 +206,38 @@ fn gemm_conv_matches_the_reference_forward_and_backward() {
     check_transposed(dilated, [18, 70], [7, 9, 11], Some("gemm"));
 }
 
+/// Odd extents, so that tiles overhang; channels that fill no step or block, one block and several; windows of one plane.
+#[test]
+fn winograd_conv_matches_the_reference_forward_and_backward() {
+    let k = ConvAttributes::same;
+    let lopsided = k([3, 3, 3]).with_padding([0, 2, 1]);
+    for (a, channels, size) in [
+        (k([3, 3, 3]), [3, 5], [5, 6, 7]),
+        (k([3, 3, 3]), [17, 35], [4, 5, 9]),
+        (k([3, 3, 3]), [2, 66], [3, 4, 4]),
+        (k([3, 3, 3]), [1, 1], [1, 1, 1]),
+        (k([1, 3, 3]), [4, 8], [3, 7, 6]),
+        (k([1, 3, 3]), [2, 3], [1, 9, 13]),
+        (lopsided, [2, 3], [4, 5, 12]),
+        (k([3, 3, 3]).with_padding([0, 0, 0]), [2, 3], [4, 5, 12]),
+    ] {
+        check_conv(a, channels, size, Some("winograd"));
+        check_transposed(a, channels, size, Some("winograd"));
+    }
+}
+
+/// So many channels that the transformed copies are made in chunks.
+#[test]
+fn winograd_conv_in_chunks_matches_the_reference() {
+    let a = ConvAttributes::same([3, 3, 3]);
+    let t = tensors(&a, [520, 1], [12, 14, 13]);
+    let inputs = vec![(t.x.clone(), true), (t.w.clone(), false)];
+    let y = reference::forward(&window(&a), &t.x, &t.w, None, t.dy.shape.spatial());
+    Case::new("conv in chunks", ConvForward { attributes: a }, inputs)
+        .with_variant("conv", "winograd")
+        .check_forward(&[y], tolerance(&a, &t));
+}
+
 /// Large enough that the largest tiles are chosen.
 #[test]
 fn gemm_conv_with_large_tiles_matches_the_reference() {

@@ -1,6 +1,6 @@
 //! Which kernels compute a convolution, as data.
 
-use super::{ConvAttributes, depthwise, depthwise_strips, gemm};
+use super::{ConvAttributes, depthwise, depthwise_strips, gemm, winograd};
 use crate::gpu::DeviceProfile;
 use crate::ops::{Candidates, Cost, OpError};
 use crate::tensor::Shape;
@@ -30,6 +30,8 @@ pub enum Variant<P> {
     Strips(&'static depthwise_strips::Tiling),
     /// Strips of outputs along x, for groups of one input channel; any device.
     Depthwise,
+    /// Winograd's F(2, 3) along each axis with three taps, made for GPUs; stride 1, forward and input gradient.
+    Winograd(winograd::Plan),
     /// Implicit matrix products through workgroup memory, made for GPUs; any window, no groups.
     Gemm,
     /// One output per invocation; any window, any groups, any device.
@@ -37,7 +39,7 @@ pub enum Variant<P> {
 }
 
 /// The names of all variants, the most wanted first.
-pub const VARIANTS: [&str; 5] = ["lanes", "strips", "depthwise", "gemm", NAIVE];
+pub const VARIANTS: [&str; 6] = ["lanes", "strips", "depthwise", "winograd", "gemm", NAIVE];
 
 const NAIVE: &str = "naive";
 
@@ -48,14 +50,16 @@ impl<P> Variant<P> {
             Self::Lanes(_) => VARIANTS[0],
             Self::Strips(_) => VARIANTS[1],
             Self::Depthwise => VARIANTS[2],
-            Self::Gemm => VARIANTS[3],
+            Self::Winograd(_) => VARIANTS[3],
+            Self::Gemm => VARIANTS[4],
             Self::Naive => NAIVE,
         }
     }
 
     /// Whether it is worth choosing there where nothing is forced.
-    fn pays(&self, direction: Direction, problem: &Problem) -> bool {
+    fn pays(&self, direction: Direction, problem: &Problem, device: &DeviceProfile) -> bool {
         match self {
+            Self::Winograd(plan) => plan.pays(device),
             Self::Gemm => gemm::pays(direction, problem),
             Self::Lanes(_) | Self::Strips(_) | Self::Depthwise | Self::Naive => true,
         }
@@ -117,6 +121,7 @@ fn able<P>(
         lanes.map(Variant::Lanes),
         depthwise_strips::Tiling::of(direction, problem, device).map(Variant::Strips),
         depthwise::supports(direction, problem).then_some(Variant::Depthwise),
+        winograd::Plan::new(direction, problem, device).map(Variant::Winograd),
         gemm::supports(direction, problem, device).then_some(Variant::Gemm),
         Some(Variant::Naive),
     ];
@@ -132,7 +137,9 @@ pub fn candidates<P>(
     lanes: Option<P>,
 ) -> Option<Candidates> {
     let able = able(direction, problem, device, lanes);
-    let rule = able.iter().position(|v| v.pays(direction, problem))?;
+    let rule = able
+        .iter()
+        .position(|v| v.pays(direction, problem, device))?;
     let is_worth_it = |v: &&Variant<P>| v.name() != NAIVE || problem.cost().flops < NAIVE_FLOPS;
     let (before, after) = (&able[..rule], &able[rule + 1..]);
     let others = before.iter().chain(after).filter(is_worth_it);
@@ -182,7 +189,7 @@ pub fn choose<P>(
         Some(index) => able.swap_remove(index),
         None => able
             .into_iter()
-            .find(|v| v.pays(direction, problem))
+            .find(|v| v.pays(direction, problem, device))
             .unwrap_or(Variant::Naive),
     })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::attributes::{expect_bias, with_bias};
 use super::{
     ConvAttributes, Direction, Problem, Variant, bias_grad, candidates, choose, conv_input_grad,
-    conv_weight_grad, depthwise, depthwise_strips, gemm, lanes, naive,
+    conv_weight_grad, depthwise, depthwise_strips, gemm, lanes, naive, winograd,
 };
 use crate::gpu::DeviceProfile;
 use crate::ops::{
@@ -98,6 +98,7 @@ impl Operator for ConvForward {
             Variant::Depthwise => {
                 depthwise::lower(to, direction, &problem, [&x, &w, &y], bias.as_ref())
             }
+            Variant::Winograd(plan) => winograd::lower(to, &plan, [&x, &w, &y], bias.as_ref()),
             Variant::Gemm => gemm::lower(to, direction, &problem, [&x, &w, &y], bias.as_ref()),
             Variant::Naive => naive::forward(to, &problem, &x, &w, bias.as_ref(), &y),
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::attributes::{expect_bias, with_bias};
 use super::{
     ConvAttributes, Direction, Problem, Variant, bias_grad, candidates, choose, conv,
-    conv_weight_grad, depthwise, depthwise_strips, gemm, lanes, naive,
+    conv_weight_grad, depthwise, depthwise_strips, gemm, lanes, naive, winograd,
 };
 use crate::gpu::DeviceProfile;
 use crate::ops::{
@@ -102,6 +102,7 @@ impl Operator for ConvInputGrad {
             Variant::Depthwise => {
                 depthwise::lower(to, direction, &problem, [&dy, &w, &dx], bias.as_ref())
             }
+            Variant::Winograd(plan) => winograd::lower(to, &plan, [&dy, &w, &dx], bias.as_ref()),
             Variant::Gemm => gemm::lower(to, direction, &problem, [&dy, &w, &dx], bias.as_ref()),
             Variant::Naive => naive::input_grad(to, &problem, &dy, &w, bias.as_ref(), &dx),
         }

@@ -18,6 +18,7 @@ mod lanes;
 mod naive;
 mod weight_grad;
 mod weight_grad_lanes;
+mod winograd;
 
 pub use attributes::ConvAttributes;
 pub use bias_grad::{BiasGrad, bias_grad};
@@ -44,5 +45,6 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
     list.extend(gemm::kernels());
     list.extend(gemm_weight_grad::kernels());
     list.extend(weight_grad_lanes::kernels());
+    list.extend(winograd::kernels());
     list
 }

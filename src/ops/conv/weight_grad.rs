@@ -55,7 +55,8 @@ impl Operator for ConvWeightGrad {
             }
             Variant::Depthwise => depthwise::weight_grad(to, &problem, &x, &dy, &dw),
             Variant::Gemm => gemm_weight_grad::lower(to, &problem, &x, &dy, &dw),
-            Variant::Naive => naive::weight_grad(to, &problem, &x, &dy, &dw),
+            // Winograd's kernels have no plan for this direction, so that they are never chosen.
+            Variant::Winograd(_) | Variant::Naive => naive::weight_grad(to, &problem, &x, &dy, &dw),
         }
         Ok(())
     }

@@ -25,7 +25,6 @@ struct Params {
     dx_offset: u32,
     dx_batch: u32,
     packs: u32,
-    channels: u32,
     slope_offset: u32,
     slope: f32,
 }
@@ -65,12 +64,11 @@ fn activate_gradient(z: Pack, slope: Pack) -> Pack {
 @compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let n = group.z / params.channels;
-    let c = group.z % params.channels;
-    let first = (group.y * groups.x + group.x) * LANES * STEPS + lane;
+    let n = group.z;
+    let c = group.y;
+    let first = group.x * LANES * STEPS + lane;
     let from_x = params.x_offset + n * params.x_batch + c * params.packs;
     let from_dy = params.dy_offset + n * params.dy_batch + c * params.packs;
     let to_dx = params.dx_offset + n * params.dx_batch + c * params.packs;

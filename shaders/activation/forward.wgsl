@@ -1,7 +1,7 @@
 // y = act(x), element by element.
 //
-// Index map: one workgroup = LANES * STEPS consecutive packs of one channel, lane l taking l, l + LANES, ...; (x, y) of the
-// grid count blocks, z counts n * C + c. KIND is the function; the slope is the block's, or for PReLU slopes[c] (without
+// Index map: one workgroup = LANES * STEPS consecutive packs of one channel, lane l taking l, l + LANES, ...; x of the
+// grid counts blocks, y channels, z samples. KIND is the function; the slope is the block's, or for PReLU slopes[c] (without
 // PReLU x stands at that binding and is not read). Saves nothing: backward starts from x.
 // Accuracy: a few roundings, the sigmoid that of exp. Deterministic: each output has one writer.
 
@@ -23,7 +23,6 @@ struct Params {
     y_offset: u32,
     y_batch: u32,
     packs: u32,
-    channels: u32,
     slope_offset: u32,
     slope: f32,
 }
@@ -61,12 +60,11 @@ fn activate(z: Pack, slope: Pack) -> Pack {
 @compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let n = group.z / params.channels;
-    let c = group.z % params.channels;
-    let first = (group.y * groups.x + group.x) * LANES * STEPS + lane;
+    let n = group.z;
+    let c = group.y;
+    let first = group.x * LANES * STEPS + lane;
     let from_x = params.x_offset + n * params.x_batch + c * params.packs;
     let to_y = params.y_offset + n * params.y_batch + c * params.packs;
     var slope = Pack(params.slope);

@@ -1,7 +1,7 @@
 // Partial sums of each channel of each sample: the gradient of a bias, whose parts reduce/merge_sums adds in a fixed tree.
 //
-// Index map: one workgroup = LANES * STEPS consecutive packs of one channel, lane l taking l, l + LANES, ...; (x, y) of the
-// grid count blocks, z counts n * C + c. Each invocation adds up to STEPS packs, each component a stream of its own, and
+// Index map: one workgroup = LANES * STEPS consecutive packs of one channel, lane l taking l, l + LANES, ...; x of the
+// grid counts blocks, y channels, z samples. Each invocation adds up to STEPS packs, each component a stream of its own, and
 // stores at (c * N + n) * slots + its number. Written `=`.
 // Accuracy: f32 sums of at most STEPS values, then the tree. Deterministic: the order is fixed.
 // Measured on a shared 2-core CPU adapter, ms, in turns with 64 invocations a block that load scalars and meet in a tree in
@@ -17,7 +17,6 @@ struct Params {
     x_batch: u32,
     packs: u32,
     batch: u32,
-    channels: u32,
     slots: u32,
 }
 
@@ -28,16 +27,15 @@ struct Params {
 @compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let block = group.y * groups.x + group.x;
+    let block = group.x;
     let slot = block * LANES + lane;
     if slot >= params.slots {
         return;
     }
-    let n = group.z / params.channels;
-    let c = group.z % params.channels;
+    let n = group.z;
+    let c = group.y;
     let start = params.x_offset + n * params.x_batch + c * params.packs;
     let first = block * LANES * STEPS + lane;
     var total = Pack(0.0);

@@ -1,7 +1,7 @@
 // y[n, c, v] = scale[n, c] * x[n, c, v].
 //
-// Index map: one workgroup = LANES * STEPS consecutive packs of one channel, lane l taking l, l + LANES, ...; (x, y) of the
-// grid count blocks, z counts n * C + c. Saves nothing: dx is the same with dy in place of x, and the gradient of the scale
+// Index map: one workgroup = LANES * STEPS consecutive packs of one channel, lane l taking l, l + LANES, ...; x of the
+// grid counts blocks, y channels, z samples. Saves nothing: dx is the same with dy in place of x, and the gradient of the scale
 // is reduce/products of dy and x. Written `=`. Accuracy: one rounding. Deterministic: each output has one writer.
 
 alias Pack = f32;
@@ -16,7 +16,6 @@ struct Params {
     y_offset: u32,
     y_batch: u32,
     packs: u32,
-    channels: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -27,12 +26,11 @@ struct Params {
 @compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let n = group.z / params.channels;
-    let c = group.z % params.channels;
-    let first = (group.y * groups.x + group.x) * LANES * STEPS + lane;
+    let n = group.z;
+    let c = group.y;
+    let first = group.x * LANES * STEPS + lane;
     let from_x = params.x_offset + n * params.x_batch + c * params.packs;
     let to_y = params.y_offset + n * params.y_batch + c * params.packs;
     let factor = scale[params.scale_offset + n * params.scale_batch + c];

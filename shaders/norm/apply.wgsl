@@ -1,7 +1,7 @@
 // y = act(gamma * (x - mean) * rstd + beta).
 //
-// Index map: one workgroup = LANES * STEPS consecutive packs of one channel, lane l taking l, l + LANES, ...; (x, y) of the
-// grid count blocks, z counts n * C + c. The statistics of (n, c) lie at n * batch + c / per_stat (per_stat channels
+// Index map: one workgroup = LANES * STEPS consecutive packs of one channel, lane l taking l, l + LANES, ...; x of the
+// grid counts blocks, y channels, z samples. The statistics of (n, c) lie at n * batch + c / per_stat (per_stat channels
 // share one; a batch stride of 0 shares them over the samples). KIND is the activation; the slope is the block's, or for
 // PReLU slopes[c] (without PReLU another buffer stands at that binding and is not read).
 // Saves nothing: backward computes z again from x. x - mean first, so that a large mean costs no digits.
@@ -25,7 +25,6 @@ struct Params {
     y_offset: u32,
     y_batch: u32,
     packs: u32,
-    channels: u32,
     per_stat: u32,
     mean_offset: u32,
     mean_batch: u32,
@@ -74,15 +73,14 @@ fn activate(z: Pack, slope: Pack) -> Pack {
 @compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let first = (group.y * groups.x + group.x) * LANES * STEPS + lane;
+    let first = group.x * LANES * STEPS + lane;
     if first >= params.packs {
         return;
     }
-    let n = group.z / params.channels;
-    let c = group.z % params.channels;
+    let n = group.z;
+    let c = group.y;
     let stat = c / params.per_stat;
     let m = Pack(mean[params.mean_offset + n * params.mean_batch + stat]);
     let r = Pack(rstd[params.rstd_offset + n * params.rstd_batch + stat]);

@@ -2,7 +2,7 @@
 //   dbeta[c] = sum(dz), dgamma[c] = sum(dz xhat), PReLU only: dslope[c] = sum(dy z) where z <= 0.
 //
 // Index map: one invocation = one channel. Written `=`. Without PReLU dslope is not written, and scratch space stands at its
-// binding. Deterministic: samples in order.
+// binding. Accuracy: N - 1 roundings. Deterministic: samples in order.
 
 const KIND: u32 = 0;
 const PRELU: u32 = 5;

@@ -3,8 +3,9 @@
 //   plane 0: sum(dz)   plane 1: sum(dz * xhat)   plane 2, PReLU only: sum(dy * z) where z <= 0.
 //
 // Index map and operands as in norm/apply; each invocation adds up to STEPS packs, each component a stream of its own,
-// and stores at (plane * N * C + n * C + c) * slots + its number. norm/merge_sums adds them in a fixed tree.
-// xhat and z are computed again from x: nothing but x is kept from the forward pass. Deterministic: fixed order.
+// and stores at (plane * N * C + n * C + c) * slots + its number. reduce/merge_sums adds them in a fixed tree.
+// xhat and z are computed again from x: nothing but x is kept from the forward pass.
+// Accuracy: a few roundings a term, f32 sums of at most STEPS terms, then the tree. Deterministic: fixed order.
 
 alias Pack = f32;
 const KIND: u32 = 0;
@@ -77,16 +78,16 @@ fn activate_gradient(z: Pack, slope: Pack) -> Pack {
 @compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let block = group.y * groups.x + group.x;
+    let block = group.x;
     let slot = block * LANES + lane;
     if slot >= params.slots {
         return;
     }
-    let n = group.z / params.channels;
-    let c = group.z % params.channels;
+    let n = group.z;
+    let c = group.y;
+    let row = n * params.channels + c;
     let stat = c / params.per_stat;
     let m = Pack(mean[params.mean_offset + n * params.mean_batch + stat]);
     let r = Pack(rstd[params.rstd_offset + n * params.rstd_batch + stat]);
@@ -117,7 +118,7 @@ fn main(
             sum_slope += select(Pack(0.0), upstream * z, z <= Pack(0.0));
         }
     }
-    let at = group.z * params.slots + slot;
+    let at = row * params.slots + slot;
     partials[at] = sum_dz;
     partials[params.plane + at] = sum_dz_xhat;
     if KIND == PRELU {

@@ -3,7 +3,8 @@
 //
 // Index map: one invocation = one merged result; result q of a row merges members q, q + results, q + 2 results, ... of
 // that row's `members`, so that neighbours read neighbours. Components of a pack stay streams of their own.
-// `from` and `to` hold three planes (count, mean, m2). Deterministic: fixed order.
+// `source` and `merged` hold three planes (count, mean, m2). Accuracy: at most FAN steps of a few roundings; what is added
+// to m2 is never negative, so nothing cancels there. Counts are exact below 2^24. Deterministic: fixed order.
 
 alias Pack = f32;
 const FAN: u32 = 128;

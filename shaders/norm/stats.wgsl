@@ -6,8 +6,8 @@
 // share statistics: Welford alone rounds a running mean of the size of x, and so loses digits of the variance as soon as
 // the mean is large against the deviation.
 //
-// Index map: one workgroup = LANES * STEPS consecutive packs of one channel, lane l taking l, l + LANES, ...; (x, y) of the
-// grid count blocks, z counts n * C + c. `partials` holds three planes (count, mean, m2); the partial result s < slots
+// Index map: one workgroup = LANES * STEPS consecutive packs of one channel, lane l taking l, l + LANES, ...; x of the
+// grid counts blocks, y channels, z samples. `partials` holds three planes (count, mean, m2); the partial result s < slots
 // of (n, c) lies at n * partial_n + c * partial_c + s of each, so that what is merged later lies side by side.
 // `x_scalars` is x once more, for the shift.
 // Accuracy: the relative error of the variance is O(eps) whatever the mean; never E[x^2] - E[x]^2.
@@ -22,7 +22,6 @@ struct Params {
     x_offset: u32,
     x_batch: u32,
     packs: u32,
-    channels: u32,
     per_stat: u32,
     shift_offset: u32,
     shift_batch: u32,
@@ -41,16 +40,15 @@ struct Params {
 @compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let block = group.y * groups.x + group.x;
+    let block = group.x;
     let slot = block * LANES + lane;
     if slot >= params.slots {
         return;
     }
-    let n = group.z / params.channels;
-    let c = group.z % params.channels;
+    let n = group.z;
+    let c = group.y;
     let start = params.x_offset + n * params.x_batch + c * params.packs;
     let shift_at = params.shift_offset + n * params.shift_batch + c / params.per_stat * params.shift_stat;
     let shift = Pack(x_scalars[shift_at]);

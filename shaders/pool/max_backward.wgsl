@@ -4,7 +4,9 @@
 // takes 256 consecutive ones of a sample, (x, y) of the grid count workgroups, z is the sample. dx is written `=`.
 // Forward saves no indices: x[i] == y[o] finds the voxels that are largest, and only those look whether an equal one
 // comes before them. Searching each window again without y would read kernel^3 voxels for each of kernel^3 / stride^3 windows.
-// A NaN equals nothing, so a window whose maximum is NaN passes no gradient on. Deterministic.
+// A NaN equals nothing, so a window whose maximum is NaN passes no gradient on.
+// Accuracy: a rounding for each further window whose largest value it is; exact where windows do not overlap.
+// Deterministic: windows in order.
 
 struct Params {
     x_offset: u32,

@@ -4,7 +4,7 @@
 // A workgroup takes 256 consecutive groups of outputs of a sample, (x, y) of the grid count workgroups, z is the sample.
 // For windows without remainder and widths that are multiples of 8 only; others take the kernel for any window.
 // As in max_backward, x == y finds the largest value; here the invocation owns the whole window and so knows whether it
-// was met before. dx is written `=`. Deterministic.
+// was met before. dx is written `=`. Accuracy: exact. Deterministic: one writer an element.
 
 const DEPTH: u32 = 2u;
 const_assert DEPTH == 1u || DEPTH == 2u;

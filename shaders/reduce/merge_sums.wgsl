@@ -3,7 +3,7 @@
 //
 // Index map: one invocation = one result; result i = row * results + q lies at
 // offset + i / inner * outer_stride + i % inner, in packs. Components of a pack stay sums of their own; the last run takes them as
-// scalars. Deterministic: fixed order.
+// scalars. Accuracy: at most FAN - 1 roundings. Deterministic: fixed order.
 
 alias Pack = f32;
 const FAN: u32 = 128;

@@ -1,8 +1,8 @@
 // sum(a * b) over the voxels of each channel of each sample, or with NEGATIVE = 1 sum(a * min(b, 0)), as partial results:
 // the gradient of a factor of a channel, and that of a slope of PReLU.
 //
-// Index map: one workgroup = LANES * STEPS consecutive packs of one channel, lane l taking l, l + LANES, ...; (x, y) of the
-// grid count blocks, z counts n * C + c. Each invocation adds up to STEPS packs, each component a stream of its own, and
+// Index map: one workgroup = LANES * STEPS consecutive packs of one channel, lane l taking l, l + LANES, ...; x of the
+// grid counts blocks, y channels, z samples. Each invocation adds up to STEPS packs, each component a stream of its own, and
 // stores at n * partial_n + c * partial_c + its number. reduce/merge_sums adds them in a fixed tree.
 //
 // Itself part of a backward pass, it saves nothing. Accuracy: sums of up to STEPS products in sequence; the error then
@@ -20,7 +20,6 @@ struct Params {
     b_offset: u32,
     b_batch: u32,
     packs: u32,
-    channels: u32,
     slots: u32,
     partial_n: u32,
     partial_c: u32,
@@ -34,16 +33,15 @@ struct Params {
 @compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let block = group.y * groups.x + group.x;
+    let block = group.x;
     let slot = block * LANES + lane;
     if slot >= params.slots {
         return;
     }
-    let n = group.z / params.channels;
-    let c = group.z % params.channels;
+    let n = group.z;
+    let c = group.y;
     let from_a = params.a_offset + n * params.a_batch + c * params.packs;
     let from_b = params.b_offset + n * params.b_batch + c * params.packs;
     let first = block * LANES * STEPS + lane;

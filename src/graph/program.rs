@@ -378,14 +378,15 @@ fn check_values(
     }
 }
 
-/// What the plan is asked for must fit as well: scratch space may be larger than any value.
+/// What the plan is asked for must fit as well: scratch space may be larger than any value. The largest is named.
 fn check_requests(
     graph: &Graph,
     requests: &BTreeMap<Tenant, Request>,
     device: &DeviceProfile,
 ) -> Result<(), GraphError> {
     let limit = buffer_limit(device);
-    match requests.iter().find(|(_, r)| r.bytes > limit) {
+    let largest = requests.iter().max_by_key(|(_, request)| request.bytes);
+    match largest.filter(|(_, request)| request.bytes > limit) {
         None => Ok(()),
         Some((tenant, request)) => Err(GraphError::TooLarge {
             what: tenant_name(graph, *tenant),
@@ -396,13 +397,17 @@ fn check_requests(
 }
 
 fn check_grid(graph: &Graph, node: usize, dispatch: &Dispatch) -> Result<(), GraphError> {
-    if dispatch.workgroups.iter().all(|&g| g <= MAX_WORKGROUPS) {
-        return Ok(());
-    }
+    let [x, rows @ ..] = dispatch.workgroups;
+    // Kernels count channels and samples along y and z, voxels and what else there is along x.
+    let remedy = match rows.iter().any(|&groups| groups > MAX_WORKGROUPS) {
+        true => "a smaller batch or fewer features",
+        false if x > MAX_WORKGROUPS => "a smaller patch",
+        false => return Ok(()),
+    };
     Err(GraphError::Limit {
         node: graph.nodes()[node].name.clone(),
         reason: format!(
-            "kernel {} wants a grid of {:?} workgroups, at most {MAX_WORKGROUPS} an axis are allowed; use a smaller patch",
+            "kernel {} wants a grid of {:?} workgroups, at most {MAX_WORKGROUPS} an axis are allowed; use {remedy}",
             dispatch.kernel.name, dispatch.workgroups
         ),
     })

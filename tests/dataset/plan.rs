@@ -6,6 +6,12 @@ use voxseg::dataset::{
     PLAN_FILE, Plan, PlannedShape, Request, Shaping, StageLists, Topology, plan_shape,
     target_spacing,
 };
+use voxseg::gpu::DeviceProfile;
+use voxseg::losses::LossConfig;
+use voxseg::models::{PlainNet, plain_unet};
+use voxseg::optim::OptimizerConfig;
+use voxseg::tensor::Shape;
+use voxseg::train::{TargetForm, training_step};
 
 /// Median shape and spacing (mm, lowest resolution first, as nnU-Net orders axes), cases and classes.
 struct Public {
@@ -127,6 +133,34 @@ fn slices_are_planned_as_by_nnunet() {
         let found = plan(&of, true, &Budget::nnunet(8.0));
         assert_eq!((found.patch, found.batch), (patch, batch), "{}", of.name);
     }
+}
+
+#[test]
+fn the_plan_of_most_slices_compiles_for_a_gpu() {
+    let PlannedShape {
+        patch,
+        batch,
+        topology,
+    } = plan(&HIPPOCAMPUS, true, &Budget::nnunet(8.0));
+    let rows = batch * topology.features.iter().max().unwrap();
+    assert!(rows > 65_535, "{rows}");
+    let network = plain_unet(PlainNet {
+        in_channels: HIPPOCAMPUS.channels,
+        out_channels: HIPPOCAMPUS.classes,
+        features: topology.features,
+        kernels: topology.kernels,
+        strides: topology.strides,
+    });
+    let images = Shape::new(batch, HIPPOCAMPUS.channels, 1, 1, 1).with_spatial(patch);
+    // The least grid of any device, with buffers that hold such a batch.
+    let device = DeviceProfile {
+        max_binding: 1 << 30,
+        max_buffer: 1 << 30,
+        ..DeviceProfile::minimal_gpu()
+    };
+    let (form, loss) = (TargetForm::CLASSES, LossConfig::default());
+    let optimizer = OptimizerConfig::default();
+    training_step(&network, images, form, &loss, &optimizer, &device).unwrap();
 }
 
 #[test]

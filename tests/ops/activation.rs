@@ -11,7 +11,9 @@ use crate::fixtures::Fixture;
 use crate::harness::{Case, check_reference_gradient, random, random_in};
 use crate::norm::function_of;
 
-const SHAPES: [Shape; 4] = [
+const SHAPES: [Shape; 5] = [
+    // More rows than an axis of a grid may count.
+    Shape::new(257, 256, 1, 1, 1),
     Shape::new(2, 3, 5, 6, 7),
     Shape::new(2, 3, 3, 5, 8),
     Shape::new(1, 2, 20, 30, 52),

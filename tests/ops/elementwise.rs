@@ -50,6 +50,8 @@ fn scale_channels_matches_the_reference_forward_and_backward() {
         Shape::new(2, 3, 4, 6, 8),
         Shape::new(1, 2, 21, 30, 52),
         Shape::new(2, 5, 1, 1, 1),
+        // More rows than an axis of a grid may count.
+        Shape::new(257, 256, 1, 2, 2),
     ] {
         let (x, dy) = (random(shape, 1), random(shape, 2));
         let scale = random(shape.with_spatial([1, 1, 1]), 3);

@@ -232,6 +232,14 @@ fn every_kind_has_the_whole_gradient() {
 }
 
 #[test]
+fn there_may_be_more_rows_than_an_axis_of_a_grid_counts() {
+    let shape = Shape::new(260, 256, 1, 1, 2);
+    Example::new(NormKind::Batch, Some(Activation::Relu), shape).check();
+    Example::new(NormKind::Group { groups: 64 }, None, shape).check();
+    check_stats(NormKind::Instance, random(shape, 6));
+}
+
+#[test]
 fn running_statistics_are_constants_to_the_gradient() {
     for shape in [ODD, IN_FOURS] {
         let mut e = Example::new(NormKind::Batch, Some(Activation::Relu), shape);

@@ -17,7 +17,6 @@ param_block!(ForwardParams {
     y_offset: u32,
     y_batch: u32,
     packs: u32,
-    channels: u32,
     slope_offset: u32,
     slope: f32,
 });
@@ -36,7 +35,6 @@ param_block!(BackwardParams {
     dx_offset: u32,
     dx_batch: u32,
     packs: u32,
-    channels: u32,
     slope_offset: u32,
     slope: f32,
 });
@@ -126,7 +124,6 @@ impl Operator for Activate {
             y_offset: tiling.packs_of(y.offset),
             y_batch: tiling.packs_of(y.batch_stride),
             packs: tiling.packs as u32,
-            channels: x.shape.c() as u32,
             slope_offset: slopes.offset,
             slope: self.0.slope(),
         };
@@ -177,7 +174,6 @@ impl Operator for ActivateBackward {
             dx_offset: tiling.packs_of(dx.offset),
             dx_batch: tiling.packs_of(dx.batch_stride),
             packs: tiling.packs as u32,
-            channels: x.shape.c() as u32,
             slope_offset: slopes.offset,
             slope: self.0.slope(),
         };

@@ -13,7 +13,6 @@ param_block!(Params {
     x_batch: u32,
     packs: u32,
     batch: u32,
-    channels: u32,
     slots: u32,
 });
 
@@ -54,7 +53,6 @@ impl Operator for BiasGrad {
             x_batch: tiling.packs_of(dy.batch_stride),
             packs: tiling.packs as u32,
             batch: batch as u32,
-            channels: channels as u32,
             slots: slots as u32,
         };
         to.dispatch(

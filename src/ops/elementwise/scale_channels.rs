@@ -16,7 +16,6 @@ param_block!(Params {
     y_offset: u32,
     y_batch: u32,
     packs: u32,
-    channels: u32,
 });
 
 pub(super) static KERNEL: Kernel = shipped_kernel! {
@@ -73,7 +72,6 @@ impl Operator for ScaleChannels {
             y_offset: tiling.packs_of(y.offset),
             y_batch: tiling.packs_of(y.batch_stride),
             packs: tiling.packs as u32,
-            channels: x.shape.c() as u32,
         };
         let groups = tiling.groups();
         to.dispatch(

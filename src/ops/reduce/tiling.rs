@@ -37,7 +37,9 @@ pub struct Tiling {
     pub width: u32,
     /// Packs of a row.
     pub packs: usize,
-    rows: usize,
+    samples: usize,
+    /// Of a sample, where each is a row; `None` where the sample is.
+    channels: Option<usize>,
     lanes: u32,
     steps: u32,
 }
@@ -47,17 +49,17 @@ impl Tiling {
     /// An invocation takes up to `steps` packs.
     pub fn channels(operands: &[&Operand], steps: u32) -> Self {
         let shape = shape_of(operands);
-        Self::new(operands, steps, shape.voxels(), shape.n() * shape.c())
+        Self::new(operands, steps, shape.voxels(), Some(shape.c()))
     }
 
     /// One row for each sample of `operands`, all of one shape.
     /// An invocation takes up to `steps` packs.
     pub fn samples(operands: &[&Operand], steps: u32) -> Self {
         let shape = shape_of(operands);
-        Self::new(operands, steps, shape.per_sample(), shape.n())
+        Self::new(operands, steps, shape.per_sample(), None)
     }
 
-    fn new(operands: &[&Operand], steps: u32, row: usize, rows: usize) -> Self {
+    fn new(operands: &[&Operand], steps: u32, row: usize, channels: Option<usize>) -> Self {
         let width = pack_width(operands);
         let packs = row / width as usize;
         let small = SMALL.iter().find(|(most, ..)| packs <= *most);
@@ -65,7 +67,8 @@ impl Tiling {
         Self {
             width,
             packs,
-            rows,
+            samples: shape_of(operands).n(),
+            channels,
             lanes,
             steps,
         }
@@ -85,10 +88,17 @@ impl Tiling {
         self.packs.div_ceil((self.lanes * self.steps) as usize)
     }
 
-    /// The grid: (x, y) count blocks of a row, z rows.
+    /// The grid: of channels, x counts blocks of a row, y channels and z samples, each below the limit of an axis for
+    /// whatever fits a buffer; of whole samples, (x, y) count blocks and z samples.
     pub fn groups(&self) -> [u32; 3] {
-        let [x, y, _] = grid(self.blocks());
-        [x, y, self.rows as u32]
+        let samples = self.samples as u32;
+        match self.channels {
+            Some(channels) => [self.blocks() as u32, channels as u32, samples],
+            None => {
+                let [x, y, _] = grid(self.blocks());
+                [x, y, samples]
+            }
+        }
     }
 
     /// Partial results of a row, one from each invocation that has packs to reduce.

@@ -67,7 +67,7 @@ impl Default for LossConfig {
 }
 
 impl LossConfig {
-    /// The first number that makes no sense, whatever the data.
+    /// The first choice that makes no sense, whatever the data.
     pub fn fault(&self) -> Option<Fault> {
         let amount = |key, v: f32| (v.is_finite() && v >= 0.0, key, "a number from 0 on", v);
         let mut checks = vec![
@@ -75,7 +75,8 @@ impl LossConfig {
             amount("region_weight", self.region_weight),
         ];
         if let Some(PixelLoss::Focal { gamma }) = self.pixel {
-            checks.push(amount("pixel.gamma", gamma));
+            let is_right = gamma == 0.0 || gamma.is_finite() && gamma >= 1.0;
+            checks.push((is_right, "pixel.gamma", "0, or a number from 1 on", gamma));
         }
         match self.region {
             Some(RegionLoss::SoftDice { smooth }) => checks.push(amount("region.smooth", smooth)),
@@ -92,7 +93,10 @@ impl LossConfig {
         }
         let weights = self.class_weights.iter().flatten();
         checks.extend(weights.map(|&weight| amount("class_weights", weight)));
-        Fault::first(checks).or_else(|| {
+        let has_part = self.pixel.is_some() || self.region.is_some();
+        let expected = "given where there is no `loss.region`";
+        let no_part = Fault::first([(has_part, "pixel", expected, "neither")]);
+        no_part.or_else(|| Fault::first(checks)).or_else(|| {
             let list = self.class_weights.as_ref()?;
             let is_right = list.iter().any(|weight| *weight > 0.0);
             let expected = "a list with a number above 0";
@@ -146,12 +150,14 @@ mod tests {
     fn numbers_that_make_no_sense_are_named() {
         assert_eq!(LossConfig::default().fault(), None);
         for (text, key) in [
+            ("batch_dice = true", "pixel"),
             ("pixel_weight = nan", "pixel_weight"),
             ("region_weight = -1.0", "region_weight"),
             ("class_weights = [1.0, -1.0]", "class_weights"),
             ("class_weights = [1.0, nan]", "class_weights"),
             ("class_weights = [0.0, 0.0]", "class_weights"),
             ("pixel = { kind = \"focal\", gamma = inf }", "pixel.gamma"),
+            ("pixel = { kind = \"focal\", gamma = 0.5 }", "pixel.gamma"),
             (
                 "region = { kind = \"soft_dice\", smooth = -1e-5 }",
                 "region.smooth",
@@ -161,7 +167,11 @@ mod tests {
                 "region.beta",
             ),
         ] {
-            let config: LossConfig = toml::from_str(text).unwrap();
+            let part = match text.contains('{') || key == "pixel" {
+                true => "",
+                false => "\npixel = { kind = \"cross_entropy\" }",
+            };
+            let config: LossConfig = toml::from_str(&format!("{text}{part}")).unwrap();
             assert_eq!(config.fault().map(|f| f.key), Some(key), "{text}");
         }
     }

@@ -6,6 +6,7 @@ use crate::bytes::Bytes;
 use crate::dataset::Labels;
 use crate::fsio::is_users_fault;
 use crate::losses::{LossConfig, Supervision};
+use crate::ops::loss::MAX_CLASSES;
 use crate::optim::{OptimizerConfig, Schedule};
 use crate::style::{Nonlinearity, Norm, name_or_table};
 
@@ -224,6 +225,11 @@ pub enum ConfigError {
         /// What it is.
         found: String,
     },
+    /// More classes than a loss takes.
+    #[error(
+        "`loss` takes at most {MAX_CLASSES} classes, the background among them, or regions; `labels` of dataset.json has {0}. Join labels, or train two networks on a part of them each"
+    )]
+    Classes(usize),
 }
 
 impl ConfigError {
@@ -231,7 +237,7 @@ impl ConfigError {
     pub fn is_users_fault(&self) -> bool {
         match self {
             Self::Io { source, .. } => is_users_fault(source),
-            Self::Parse { .. } | Self::Value { .. } => true,
+            Self::Parse { .. } | Self::Value { .. } | Self::Classes(_) => true,
         }
     }
 }
@@ -319,9 +325,12 @@ impl TrainConfig {
     /// [`TrainConfig::validate`], and checks what depends on the classes of the data set.
     ///
     /// # Errors
-    /// [`ConfigError::Value`].
+    /// [`ConfigError::Value`] or [`ConfigError::Classes`].
     pub(super) fn validate_for(&self, labels: &Labels) -> Result<(), ConfigError> {
         self.validate()?;
+        if labels.classes() > MAX_CLASSES {
+            return Err(ConfigError::Classes(labels.classes()));
+        }
         let Some(weights) = &self.loss.class_weights else {
             return Ok(());
         };

@@ -218,6 +218,24 @@ fn weights_of_heads_that_are_not_there_are_refused_before_preprocessing() {
 }
 
 #[test]
+fn more_classes_than_a_loss_takes_are_refused_before_preprocessing() {
+    let mut labels = serde_json::Map::from_iter([("background".to_owned(), 0.into())]);
+    labels.extend((1..=64).map(|label| (format!("organ{label}"), label.into())));
+    let folder = folder_with(&Phantom {
+        labels: labels.into(),
+        ..Phantom::balls(2)
+    });
+    let error = run(folder.path(), "run", &quick(1)).unwrap_err();
+    assert!(error.is_users_fault(), "{error}");
+    let message = error.to_string();
+    assert!(
+        message.contains("at most 64") && message.contains("has 65"),
+        "{message}"
+    );
+    assert!(!folder.path().join("run").exists());
+}
+
+#[test]
 fn numbers_of_loss_and_optimiser_that_make_no_sense_are_refused_before_preprocessing() {
     let folder = folder_with(&Phantom::balls(2));
     for (line, words) in [
@@ -232,6 +250,14 @@ fn numbers_of_loss_and_optimiser_that_make_no_sense_are_refused_before_preproces
         (
             "loss = { region = { kind = \"soft_dice\", smooth = -1.0 } }",
             ["loss.region.smooth", "from 0 on", "-1"],
+        ),
+        (
+            "loss = { pixel = { kind = \"focal\", gamma = 0.5 } }",
+            ["loss.pixel.gamma", "from 1 on", "0.5"],
+        ),
+        (
+            "loss = { batch_dice = true }",
+            ["loss.pixel", "loss.region", "neither"],
         ),
         (
             "loss = { pixel = { kind = \"cross_entropy\" }, class_weights = [1.0, 2.0, 3.0] }",

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ops::OpError;
 
-/// More channels than this would spill the sums that an invocation keeps in registers without end.
-const MAX_CLASSES: usize = 64;
+/// Most channels of logits: more would spill the sums that an invocation keeps in registers without end.
+pub const MAX_CLASSES: usize = 64;
 
 /// How logits become probabilities, and what the target holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

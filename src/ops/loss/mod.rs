@@ -6,7 +6,7 @@ mod reduce;
 mod segmentation;
 mod weighted_sum;
 
-pub use attributes::{Activation, LossAttributes, Normalise, PixelLoss, RegionLoss};
+pub use attributes::{Activation, LossAttributes, MAX_CLASSES, Normalise, PixelLoss, RegionLoss};
 pub use gradient::SegmentationLossGradient;
 pub use segmentation::{LossValues, SegmentationLoss, segmentation_loss};
 pub use weighted_sum::{WeightedSum, WeightedSumGradient, weighted_sum};

@@ -1,4 +1,4 @@
-//! What reads a voxel and writes a voxel: activations, sums and products, softmax. `cargo bench --bench pointwise`.
+//! What reads a voxel and writes a voxel: activations, sums and products, softmax, dropout. `cargo bench --bench pointwise`.
 
 #[allow(dead_code, reason = "each benchmark uses a part of it")]
 mod common;
@@ -6,10 +6,13 @@ mod common;
 use criterion::{Criterion, criterion_group, criterion_main};
 use voxseg::graph::differentiate;
 use voxseg::ops::activation::{Activation, activate};
+use voxseg::ops::dropout::{Dropout, DropoutUnit, dropout};
 use voxseg::ops::elementwise::{add, multiply, scale_channels};
 use voxseg::ops::softmax::softmax;
 use voxseg::reference::activation::{self, Function};
-use voxseg::reference::{Tolerance, elementwise, softmax as softmax_reference};
+use voxseg::reference::{
+    Tolerance, dropout as dropout_reference, elementwise, softmax as softmax_reference,
+};
 use voxseg::tensor::Shape;
 
 use common::Case;
@@ -99,5 +102,42 @@ fn probabilities(criterion: &mut Criterion) {
     common::bench(criterion, "softmax", [case]);
 }
 
-criterion_group!(benches, activations, elementwise, probabilities);
+fn random_masks(criterion: &mut Criterion) {
+    const P: f32 = 0.2;
+    const SALT: u32 = 7;
+    let case = |(name, unit, elements): (&str, DropoutUnit, usize)| {
+        Case::new(name, Tolerance::for_terms(2), move |graph, feeds| {
+            let x = feeds.random(graph, "x", SHAPE)?;
+            let seed = feeds.random(graph, "seed", Shape::scalar())?;
+            let op = Dropout {
+                p: P,
+                unit,
+                salt: SALT,
+            };
+            Ok(vec![dropout(graph, x, seed, op)?])
+        })
+        .with_reference(move |inputs| {
+            let seed = (inputs[1].data[0] as f32).to_bits();
+            vec![dropout_reference::apply(
+                &inputs[0],
+                f64::from(P),
+                elements,
+                [seed, SALT],
+            )]
+        })
+    };
+    let cases = [
+        ("of elements", DropoutUnit::Element, 1),
+        ("of channels", DropoutUnit::Channel, SHAPE.voxels()),
+    ];
+    common::bench(criterion, "dropout", cases.map(case));
+}
+
+criterion_group!(
+    benches,
+    activations,
+    elementwise,
+    probabilities,
+    random_masks
+);
 criterion_main!(benches);

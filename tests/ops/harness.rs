@@ -17,6 +17,7 @@ use voxseg::reference::Tolerance;
 use voxseg::tensor::{HostTensor, Shape};
 
 use crate::fixtures::Stored;
+use crate::kernels::assert_listed;
 
 /// The one device of this test binary. Without an adapter the tests fail and say what to install.
 pub fn gpu() -> Arc<Gpu> {
@@ -182,6 +183,7 @@ impl Case {
         }
         let program =
             Program::compile(graph, &fetched, &self.profile(), ProgramOptions::default()).unwrap();
+        assert_listed(&program);
         let mut parameters = Parameters::new(gpu(), 0);
         let executor = Executor::new(program, &mut parameters).unwrap();
         let dirty: Vec<(ValueId, Vec<f32>)> = feeds

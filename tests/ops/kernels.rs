@@ -1,9 +1,18 @@
 //! Every kernel in every specialisation in use: parsed, validated, reflected against the Rust side, and written for
 //! Vulkan, Metal and DirectX, without a GPU.
 
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
+
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
-use voxseg::gpu::{Access, Constants, Kernel};
+use voxseg::gpu::{Access, AdapterClass, Constants, DeviceProfile, Gpu, GpuOptions, Kernel};
+use voxseg::graph::Program;
+use voxseg::losses::LossConfig;
+use voxseg::models::{PlainNet, UNetConfig, plain_unet, residual_encoder_unet};
+use voxseg::optim::OptimizerConfig;
+use voxseg::tensor::Shape;
+use voxseg::train::{TargetForm, training_step};
 
 #[path = "../../benches/common/peak.rs"]
 #[allow(dead_code, reason = "only the list of kernels is wanted here")]
@@ -15,8 +24,32 @@ fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
 }
 
 /// What WebGPU promises on every device.
-const MAX_INVOCATIONS: u32 = 1024;
-const MAX_WORKGROUP_BYTES: u32 = 32 << 10;
+const MAX_INVOCATIONS: u32 = 256;
+const MAX_WORKGROUP_BYTES: u32 = 16 << 10;
+
+/// Asserts that every dispatch of `program` runs a kernel in a specialisation that the checks below look at, but for the
+/// number of classes: there may be any up to 64, of which some are looked at.
+pub fn assert_listed(program: &Program) {
+    static LISTED: OnceLock<BTreeSet<(&'static str, Constants)>> = OnceLock::new();
+    let sorted = |constants: &Constants| {
+        let mut constants = constants.clone();
+        constants.retain(|(name, _)| *name != "CLASSES");
+        constants.sort_unstable();
+        constants
+    };
+    let listed = LISTED.get_or_init(|| {
+        let of_all = voxseg::ops::kernels().into_iter();
+        let pairs = of_all.flat_map(|(kernel, list)| list.into_iter().map(|c| (kernel.name, c)));
+        pairs.map(|(name, c)| (name, sorted(&c))).collect()
+    });
+    for (kernel, constants) in program.kernels() {
+        assert!(
+            listed.contains(&(kernel.name, sorted(constants))),
+            "{} is dispatched with {constants:?}, which kernels() of its family does not list",
+            kernel.name
+        );
+    }
+}
 
 fn parse(kernel: &Kernel, source: &str) -> (naga::Module, ModuleInfo) {
     let module = naga::front::wgsl::parse_str(source)
@@ -170,4 +203,78 @@ fn an_unknown_constant_is_refused() {
             .specialise(&[("NO_SUCH_CONSTANT", 1)], false)
             .is_err()
     );
+}
+
+/// A training step of each network that a plan can ask for, in 2D and 3D, small.
+fn steps(device: &DeviceProfile) -> Vec<Program> {
+    let net = |depth: usize| PlainNet {
+        in_channels: 1,
+        out_channels: 3,
+        features: vec![8, 16, 32],
+        kernels: vec![[depth.min(3), 3, 3]; 3],
+        strides: vec![[1; 3], [depth.min(2), 2, 2], [depth.min(2), 2, 2]],
+    };
+    let networks: [fn(PlainNet) -> UNetConfig; 2] =
+        [plain_unet, |net| residual_encoder_unet(net, vec![1, 2, 2])];
+    let optimizers = [OptimizerConfig::default(), OptimizerConfig::adamw()];
+    let mut found = Vec::new();
+    for depth in [1, 8] {
+        for (network, optimizer) in networks.iter().zip(&optimizers) {
+            let patch = Shape::new(2, 1, depth, 16, 16);
+            let network = network(net(depth));
+            let (form, loss) = (TargetForm::CLASSES, LossConfig::default());
+            let step = training_step(&network, patch, form, &loss, optimizer, device).unwrap();
+            found.push(step.program);
+        }
+    }
+    found
+}
+
+#[test]
+fn a_training_step_runs_listed_kernels_on_either_class_of_adapter() {
+    for class in [AdapterClass::CpuLike, AdapterClass::Gpu] {
+        let device = DeviceProfile {
+            class,
+            ..DeviceProfile::minimal_gpu()
+        };
+        for program in steps(&device) {
+            assert!(program.dispatch_count() > 0);
+            assert_listed(&program);
+        }
+    }
+}
+
+/// Reads beyond its input: a kernel that nobody has looked at.
+static FOREIGN: Kernel = Kernel::new(
+    "elementwise/binary",
+    "struct Params { count: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@compute @workgroup_size(1)
+fn main() { y[0] = x[params.count * 1000000u]; }",
+    &[("count", 0, 4)],
+    &[Access::Read, Access::Write],
+);
+
+#[test]
+fn only_kernels_of_this_library_run_without_bounds_checks() {
+    let open = |checked| {
+        let options = GpuOptions {
+            checked,
+            ..GpuOptions::default()
+        };
+        pollster::block_on(Gpu::open(&options)).unwrap_or_else(|e| panic!("{e}"))
+    };
+    let gpu = open(false);
+    let (ours, lists) = voxseg::ops::kernels()
+        .into_iter()
+        .find(|(kernel, _)| kernel.name == FOREIGN.name)
+        .unwrap();
+    // Whichever comes first, and under one name: each is compiled as what it is.
+    assert!(gpu.pipeline(&FOREIGN, &vec![]).unwrap().is_checked());
+    assert!(!gpu.pipeline(ours, &lists[0]).unwrap().is_checked());
+    assert!(gpu.pipeline(&FOREIGN, &vec![]).unwrap().is_checked());
+    assert!(open(true).pipeline(ours, &lists[0]).unwrap().is_checked());
+    assert!(ours.is_shipped() && !FOREIGN.is_shipped());
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::gradient::SegmentationLossGradient;
 use super::reduce::{self, Partials};
-use super::{Activation, LossAttributes, Normalise, PixelLoss, RegionLoss};
+use super::{Activation, LossAttributes, MAX_CLASSES, Normalise, PixelLoss, RegionLoss};
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{
     Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape,
@@ -382,35 +382,49 @@ pub fn segmentation_loss(
     })
 }
 
-/// The specialisations checked without a GPU: each choice at a few numbers of classes.
+/// The specialisations checked without a GPU: every choice for 3 classes, and those of the default for others, of which
+/// there may be any number up to [`MAX_CLASSES`].
 pub(super) fn specialisations(of: impl Fn(&LossAttributes, usize) -> Constants) -> Vec<Constants> {
     let labels = LossAttributes::dice_ce();
-    let regions = LossAttributes {
-        activation: Activation::Sigmoid,
-        voxel_weighted: true,
-        background: true,
-        ..labels
-    };
-    let focal = LossAttributes {
-        pixel: Some(PixelLoss::Focal { gamma: 2.0 }),
-        class_weighted: true,
-        voxel_weighted: true,
-        ..labels
-    };
-    let squared = LossAttributes {
-        pixel: None,
-        region: Some(RegionLoss::SquaredDice),
-        ..labels
-    };
-    let pixel_only = LossAttributes {
-        region: None,
-        ..labels
-    };
-    let mut all: Vec<Constants> = [regions, focal, squared, pixel_only]
-        .iter()
-        .map(|a| of(a, 3))
-        .collect();
-    all.extend([2, 4, 17, 64].map(|classes| of(&labels, classes)));
+    let mut all: Vec<Constants> = every_choice().iter().map(|a| of(a, 3)).collect();
+    all.extend([2, 4, 5, 17, MAX_CLASSES].map(|classes| of(&labels, classes)));
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// The attributes that constants follow from, in every combination that the operator takes.
+fn every_choice() -> Vec<LossAttributes> {
+    let pixels = [
+        None,
+        Some(PixelLoss::CrossEntropy),
+        Some(PixelLoss::Focal { gamma: 2.0 }),
+    ];
+    let regions = [
+        None,
+        LossAttributes::dice_ce().region,
+        Some(RegionLoss::SquaredDice),
+    ];
+    let mut all = Vec::new();
+    for activation in [Activation::Softmax, Activation::Sigmoid] {
+        for (pixel, region) in pixels
+            .iter()
+            .flat_map(|p| regions.iter().map(move |r| (*p, *r)))
+        {
+            for weighted in 0..4 {
+                let attributes = LossAttributes {
+                    activation,
+                    pixel,
+                    region,
+                    class_weighted: weighted & 1 > 0,
+                    voxel_weighted: weighted & 2 > 0,
+                    ..LossAttributes::dice_ce()
+                };
+                let loss = SegmentationLoss { attributes };
+                all.extend(loss.check_attributes(3).is_ok().then_some(attributes));
+            }
+        }
+    }
     all
 }
 

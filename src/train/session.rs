@@ -21,6 +21,9 @@ use crate::tune::Measured;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
+    /// A training case has been read and measured: done, of all. It begins anew where all problems of a data set that
+    /// has one are looked for.
+    Inspected(usize, usize),
     /// The device memory that the run will take: told before anything is allocated, and once more where kernels have
     /// been measured and those chosen need another amount.
     Planned(PlannedMemory),
@@ -126,16 +129,11 @@ impl Session<'_> {
                 .report(&executor, stop - 1, failures, &mut log, observe)
                 .await?;
             progress.step = stop;
-            // Weights of which the last loss was no number are not to be trusted: the checkpoint before stays.
-            if failures == 0 {
+            // Weights of which the last loss was no number are not to be trusted: the checkpoint before stays. But a run
+            // must end where its last steps are such, which changed nothing and would come again.
+            if failures == 0 || stop == self.steps {
                 self.pause(&mut progress, &mut log, observe).await?;
             }
-        }
-        if failures > 0 {
-            return Err(TrainError::NotFinite {
-                step: self.steps,
-                times: failures,
-            });
         }
         self.save(&self.folder.last(), &progress).await?;
         Ok(log.lines().to_vec())
@@ -252,13 +250,15 @@ impl Session<'_> {
         if loss.is_some() && norm.is_some() {
             return Ok(0);
         }
-        if failures + 1 >= PATIENCE {
+        let failures = failures + 1;
+        // A shorter run of which no step counted has nothing to show either.
+        if failures >= PATIENCE.min(self.steps) {
             return Err(TrainError::NotFinite {
                 step: step + 1,
-                times: PATIENCE,
+                times: failures,
             });
         }
-        Ok(failures + 1)
+        Ok(failures)
     }
 
     /// What is due after `progress.step` steps: validation first, since its score belongs into the checkpoint.

@@ -44,15 +44,33 @@ fn dice(found: &[u32], truth: &[u32]) -> f64 {
     2.0 * both.count() as f64 / (ones(found) + ones(truth)) as f64
 }
 
+/// A configuration whose first step throws the weights so far that no later one has a finite loss.
+fn absurd(steps: usize) -> String {
+    format!(
+        "fold = \"all\"\nlearning_rate = {{ kind = \"constant\", initial = 1e30 }}\n{}norm = \"batch\"\n",
+        quick(steps).replace("checkpoint_every = 2", "checkpoint_every = 1")
+    )
+}
+
+#[test]
+fn a_run_whose_last_steps_are_not_finite_ends_and_keeps_what_it_has() {
+    let folder = folder_with(&Phantom::balls(2));
+    run(folder.path(), "run", &absurd(4)).unwrap();
+    let last = RunFolder::new(folder.path().join("run")).last();
+    let last = checkpoint::load(&last).unwrap();
+    assert_eq!(last.info.step, 4);
+    for (name, tensor) in &last.tensors {
+        assert!(tensor.data.iter().all(|v| v.is_finite()), "{name}");
+    }
+    let log = std::fs::read_to_string(folder.path().join("run/log.jsonl")).unwrap();
+    let line: LogLine = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    assert_eq!(line.record().loss, None);
+}
+
 #[test]
 fn an_absurd_learning_rate_ends_the_run_and_says_what_to_do() {
     let folder = folder_with(&Phantom::balls(2));
-    // The running statistics of batch norm stop being numbers with the loss, whereas no step changes the weights then.
-    let config = format!(
-        "fold = \"all\"\nlearning_rate = {{ kind = \"constant\", initial = 1e30 }}\n{}norm = \"batch\"\n",
-        quick(60).replace("checkpoint_every = 2", "checkpoint_every = 1")
-    );
-    let error = run(folder.path(), "run", &config).unwrap_err();
+    let error = run(folder.path(), "run", &absurd(60)).unwrap_err();
     assert!(matches!(error, TrainError::NotFinite { .. }), "{error}");
     assert!(error.is_users_fault());
     let message = error.to_string();

@@ -155,7 +155,7 @@ fn rank(kind: wgpu::DeviceType) -> u8 {
     }
 }
 
-/// Picks by `wanted` (an index, or a part of the name in any case), else the best by rule.
+/// Picks by `wanted` (an index of the list, else a part of the name in any case), else the best by rule.
 pub(super) fn choose(
     mut adapters: Vec<wgpu::Adapter>,
     wanted: Option<&str>,
@@ -178,18 +178,16 @@ fn position(adapters: &[Traits], wanted: Option<&str>) -> Result<usize, GpuError
             .iter()
             .position(|a| a.name.to_lowercase().contains(&wanted))
     };
-    let found = wanted.parse::<usize>().ok().or_else(named);
-    found
-        .filter(|&i| i < adapters.len())
-        .ok_or_else(|| GpuError::NoSuchAdapter {
-            wanted: wanted.to_owned(),
-            found: adapters
-                .iter()
-                .enumerate()
-                .map(|(i, a)| format!("{i}: {}", a.name))
-                .collect::<Vec<_>>()
-                .join(", "),
-        })
+    let index = wanted.parse().ok().filter(|&i| i < adapters.len());
+    index.or_else(named).ok_or_else(|| GpuError::NoSuchAdapter {
+        wanted: wanted.to_owned(),
+        found: adapters
+            .iter()
+            .enumerate()
+            .map(|(i, a)| format!("{i}: {}", a.name))
+            .collect::<Vec<_>>()
+            .join(", "),
+    })
 }
 
 #[cfg(test)]
@@ -207,7 +205,7 @@ mod tests {
             ("llvmpipe", Cpu),
             ("Iris Xe", IntegratedGpu),
             ("RTX A", DiscreteGpu),
-            ("RTX B", DiscreteGpu),
+            ("RTX B 4090", DiscreteGpu),
         ]
         .map(traits)
         .into()
@@ -225,7 +223,8 @@ mod tests {
     fn an_index_or_a_part_of_the_name_overrules_it() {
         assert_eq!(position(&machine(), Some("0")).unwrap(), 0);
         assert_eq!(position(&machine(), Some("rtx b")).unwrap(), 3);
-        for wanted in ["4", "radeon"] {
+        assert_eq!(position(&machine(), Some("4090")).unwrap(), 3);
+        for wanted in ["5", "radeon"] {
             let error = position(&machine(), Some(wanted)).unwrap_err().to_string();
             assert!(
                 error.contains(wanted) && error.contains("1: Iris Xe"),

@@ -17,6 +17,10 @@ pub fn fitting_patch(
             Err(ModelError::Graph(GraphError::TooLarge { bytes, limit, .. })) => {
                 limit as f64 / bytes.max(1) as f64
             }
+            // Parameters do not shrink with the patch, so that no larger share can fit.
+            Err(ModelError::Graph(GraphError::Budget { budget, least })) => {
+                budget as f64 / least.max(1) as f64
+            }
             Err(ModelError::Graph(GraphError::Limit { .. })) => 1.0,
             Err(_) => return None,
         };
@@ -64,6 +68,22 @@ mod tests {
         assert_eq!(fitting([16, 64, 32], 16 * 48 * 32), Some([16, 48, 32]));
         let huge = fitting([4096, 4096, 4096], 1 << 20).unwrap();
         assert!(huge.iter().product::<usize>() <= 1 << 20, "{huge:?}");
+    }
+
+    #[test]
+    fn a_budget_of_memory_counts_as_well() {
+        let within = |patch: [usize; 3]| {
+            let least = 1000 + 4 * patch.iter().product::<usize>() as u64;
+            let budget = 1000 + 4 * 16 * 48 * 32;
+            match least <= budget {
+                true => Ok(()),
+                false => Err(GraphError::Budget { budget, least }.into()),
+            }
+        };
+        assert_eq!(
+            fitting_patch([8, 16, 16], [16, 64, 32], within),
+            Some([16, 48, 32])
+        );
     }
 
     #[test]

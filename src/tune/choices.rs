@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Measured;
 use crate::fsio::{is_users_fault, write_atomic};
-use crate::gpu::Gpu;
+use crate::gpu::{Constants, Gpu, Kernel};
 use crate::hash::Fnv;
 use crate::ops::kernels;
 
@@ -49,7 +49,7 @@ impl ChoicesError {
 pub struct KernelChoices {
     /// Adapter, backend and driver they were measured on.
     pub adapter: String,
-    /// Hash of all kernels' texts: with another one the figures may be others.
+    /// Hash of this version, its kernels' texts and specialisations: with another one the figures may be others.
     pub kernels: String,
     /// Variants by problem.
     pub variants: BTreeMap<String, String>,
@@ -130,10 +130,35 @@ pub fn cache_file(gpu: &Gpu) -> Option<PathBuf> {
 }
 
 fn kernels_hash() -> String {
+    hash_of(&kernels(), env!("CARGO_PKG_VERSION"))
+}
+
+/// Whatever may make another kernel the fastest: the texts, the specialisations, and the rules that lower to them.
+fn hash_of(kernels: &[(&'static Kernel, Vec<Constants>)], version: &str) -> String {
     let mut hash = Fnv::new();
-    for (kernel, _) in kernels() {
+    hash.add(version.as_bytes());
+    for (kernel, specialisations) in kernels {
         hash.add(kernel.name.as_bytes());
         hash.add(kernel.source.as_bytes());
+        for (name, value) in specialisations.iter().flatten() {
+            hash.add(name.as_bytes());
+            hash.add(&value.to_le_bytes());
+        }
     }
     format!("{:016x}", hash.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn measured_choices_are_of_one_version_and_of_its_specialisations() {
+        let (mut kernels, now) = (kernels(), kernels_hash());
+        assert_ne!(hash_of(&kernels, "0.0.0-other"), now);
+        let tiled = kernels.iter_mut().flat_map(|(_, list)| list);
+        let (_, value) = tiled.flatten().next().expect("a specialised kernel");
+        *value += 1;
+        assert_ne!(hash_of(&kernels, env!("CARGO_PKG_VERSION")), now);
+    }
 }

@@ -177,3 +177,19 @@ fn a_budget_of_memory_is_met_by_making_values_again_or_refused_with_the_least() 
     within("1MiB").refused(&["needs at least", "--memory-budget"]);
     within("lots").refused(&["no size in bytes", "512MiB"]);
 }
+
+#[test]
+fn a_run_is_inspected_within_its_own_budget() {
+    let folder = crate::runs::folder_with(&crate::phantom::Phantom::balls(2));
+    crate::runs::train(&folder, &["--config", "quick.toml"]).succeeded();
+    let run = folder.path("run").display().to_string();
+    let free = number(&document(&[&run])["memory"]["total_bytes"]);
+    let config = folder.path("run/config.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("memory_budget = \"1KiB\"\n{text}")).unwrap();
+    inspect(&[&run]).refused(&["needs at least", "--memory-budget"]);
+    // That of one window knows no budget, and a flag wins.
+    inspect(&[&run, "--inference"]).succeeded();
+    let ample = document(&[&run, "--memory-budget", "1GiB"]);
+    assert_eq!(number(&ample["memory"]["total_bytes"]), free);
+}

@@ -54,6 +54,28 @@ fn kernels_are_measured_once_and_kept_with_the_run() {
 }
 
 #[test]
+fn a_tuned_run_is_inspected_with_its_kernels() {
+    let folder = folder_with(&Phantom::balls(2));
+    tune(&folder, "run").succeeded();
+    let dispatches = |arguments: &[&str]| {
+        let mut command = voxseg();
+        command.args(["inspect", "run", "--json"]).args(arguments);
+        let run = Run::of(command.current_dir(folder.root())).succeeded();
+        run.json()["memory"]["dispatches"].as_u64().unwrap()
+    };
+    let naive = dispatches(&["--variant", "conv=naive"]);
+    assert_ne!(dispatches(&[]), naive);
+    let kernels = folder.path("run/kernels.json");
+    let text = std::fs::read_to_string(&kernels).unwrap();
+    let mut document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for variant in document["variants"].as_object_mut().unwrap().values_mut() {
+        *variant = "naive".into();
+    }
+    std::fs::write(&kernels, document.to_string()).unwrap();
+    assert_eq!(dispatches(&[]), naive);
+}
+
+#[test]
 fn what_an_interrupted_run_measured_is_not_taken_by_one_that_is_not_tuned() {
     let folder = folder_with(&Phantom::balls(2));
     tune(&folder, "tuned").succeeded();

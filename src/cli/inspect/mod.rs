@@ -3,7 +3,7 @@
 mod subject;
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
 use serde_json::{Value, json};
@@ -16,7 +16,8 @@ use crate::graph::{Graph, NodeSummary, Program, ProgramOptions, Recomputed, remo
 use crate::models::{ModelError, fitting_patch};
 use crate::nn::Mode;
 use crate::table::{Align, Table};
-use crate::train::training_step;
+use crate::train::{TrainError, training_step};
+use crate::tune::KernelChoices;
 
 /// Tensors that are listed of those alive at the peak.
 const LISTED: usize = 12;
@@ -51,7 +52,7 @@ pub struct InspectArgs {
     /// Classes with the background of a published network [default: 2; cicek3d: 3].
     #[arg(long, value_name = "K", conflicts_with = "run")]
     pub classes: Option<NonZeroUsize>,
-    /// Device memory that the training step may plan for, such as 512MiB or 2GiB [default: no bound].
+    /// Device memory that the training step may plan for, such as 512MiB or 2GiB [default: that of the run, or no bound].
     #[arg(long, value_name = "BYTES", conflicts_with = "inference")]
     pub memory_budget: Option<Bytes>,
     /// Plan the prediction of one window instead of a training step.
@@ -65,8 +66,8 @@ pub struct InspectArgs {
 /// [`CliError::TooLarge`] or [`CliError::Model`] with the figure where the network is too large for the device.
 pub fn run(args: &InspectArgs, common: &Common, output: &Output) -> Result<(), CliError> {
     let subject = Subject::of(args)?;
-    let (mut device, device_name) = device(common)?;
-    device.memory_budget = args.memory_budget.map(|bytes| bytes.0);
+    let (mut device, device_name) = device(common, subject.kernels.as_deref())?;
+    device.memory_budget = subject.memory_budget.map(|bytes| bytes.0);
     let (forward, step) = programs(&subject, args.inference, &device)
         .map_err(|e| too_large(e, &subject, args.inference, &device))?;
     let inspection = Inspection {
@@ -80,11 +81,20 @@ pub fn run(args: &InspectArgs, common: &Common, output: &Output) -> Result<(), C
     Ok(())
 }
 
-/// The chosen adapter's limits; where there is no adapter at all, those of the smallest device.
-fn device(common: &Common) -> Result<(DeviceProfile, String), CliError> {
+/// The chosen adapter's limits, with the choices in the file `kernels` where they were measured on it; where there is no
+/// adapter at all, those of the smallest device.
+fn device(common: &Common, kernels: Option<&Path>) -> Result<(DeviceProfile, String), CliError> {
     let options = common.gpu_options();
     match pollster::block_on(Gpu::open(&options)) {
-        Ok(gpu) => Ok((gpu.profile().clone(), gpu.describe())),
+        Ok(gpu) => {
+            let measured = kernels.map(|path| KernelChoices::read(path, &gpu));
+            let measured = measured.transpose().map_err(TrainError::from)?.flatten();
+            let profile = DeviceProfile {
+                measured_variants: measured.map_or_else(Default::default, |m| m.variants),
+                ..gpu.profile().clone()
+            };
+            Ok((profile, gpu.describe()))
+        }
         Err(GpuError::NoAdapter) if options.adapter.is_none() => {
             let profile = DeviceProfile {
                 forced_variants: options.forced_variants,

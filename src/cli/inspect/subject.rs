@@ -1,9 +1,10 @@
 //! Which network, on which patch.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::InspectArgs;
+use crate::bytes::Bytes;
 use crate::cli::CliError;
 use crate::dataset::Plan;
 use crate::losses::LossConfig;
@@ -37,6 +38,10 @@ pub(super) struct Subject {
     pub optimizer: OptimizerConfig,
     /// Patch extent in voxels.
     pub patch: [usize; 3],
+    /// Device memory that its training may plan for.
+    pub memory_budget: Option<Bytes>,
+    /// The kernels that measuring chose for its training, where there is such a file.
+    pub kernels: Option<PathBuf>,
     batch: usize,
 }
 
@@ -53,8 +58,11 @@ impl Subject {
         };
         subject.patch = args.patch.unwrap_or(subject.patch);
         subject.batch = args.batch.map_or(subject.batch, NonZeroUsize::get);
+        subject.memory_budget = args.memory_budget.or(subject.memory_budget);
         if args.inference {
             subject.batch = 1;
+            subject.memory_budget = None;
+            subject.kernels = None;
         }
         subject.network.validate()?;
         subject.check_patch()?;
@@ -91,6 +99,8 @@ impl Subject {
             name: run.display().to_string(),
             optimizer: config.optimizer(),
             loss: config.loss,
+            memory_budget: config.memory_budget,
+            kernels: Some(folder.kernels()),
             ..Self::of_plan(&folder.plan())?
         })
     }
@@ -111,6 +121,8 @@ impl Subject {
             form: TargetForm::CLASSES,
             loss: LossConfig::default(),
             optimizer: OptimizerConfig::default(),
+            memory_budget: None,
+            kernels: None,
             batch: BATCH,
             patch,
         }

@@ -10,8 +10,10 @@ use crate::dataset::{Case, find_images, is_picture};
 use crate::gpu::Gpu;
 use crate::infer::{InferenceOptions, Model, Weights};
 use crate::postprocess::{Connectivity, keep_largest};
-use crate::run::mirror_axes;
-use crate::volume::{LabelMap, ending_of, write_labels};
+use crate::run::{RunFolder, mirror_axes};
+use crate::volume::{
+    LabelMap, check_labels_fit, ending_of, ending_to_write, read_geometry, write_labels,
+};
 
 /// Arguments of `voxseg predict`.
 #[derive(Debug, Args)]
@@ -54,7 +56,7 @@ pub struct PredictArgs {
 /// Which checkpoint of a run.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Checkpoint {
-    /// That of the last step.
+    /// That of the last step; of a run that has not ended, the newest.
     Final,
     /// That with the best validation Dice.
     Best,
@@ -93,6 +95,7 @@ pub fn run(args: &PredictArgs, common: &Common, output: &Output) -> Result<(), C
     let gpu = pollster::block_on(Gpu::open(&common.gpu_options()))?;
     output.news(&format!("adapter: {}", gpu.describe()));
     let model = Model::load(&args.run, args.checkpoint.into(), gpu)?;
+    output.news(&weights_of(&model, args));
     let profile = match args.profile {
         true => Some(pollster::block_on(model.profile())?),
         false => None,
@@ -108,6 +111,17 @@ pub fn run(args: &PredictArgs, common: &Common, output: &Output) -> Result<(), C
     }
     output.result(&list.join("\n"), &document);
     Ok(())
+}
+
+/// Which weights are used, and whether they are not those that were asked for.
+fn weights_of(model: &Model, args: &PredictArgs) -> String {
+    let (path, step) = model.checkpoint();
+    let last = RunFolder::new(&args.run).last();
+    let instead = match args.checkpoint {
+        Checkpoint::Final if path != last => "; this run has not ended, so it has no final ones",
+        _ => "",
+    };
+    format!("weights: {} of step {step}{instead}", path.display())
 }
 
 fn predict_all(
@@ -163,17 +177,33 @@ fn largest_component(map: LabelMap) -> Result<LabelMap, CliError> {
     Ok(LabelMap::new(geometry, labels)?)
 }
 
+/// The cases, each with an output that can be written as far as that shows without running the network.
 fn find_jobs(model: &Model, args: &PredictArgs) -> Result<Vec<Job>, CliError> {
     let plan = model.plan();
     let channels = plan.preprocessing.channels.len();
+    let ending = ending_to_write(&plan.file_ending);
+    // A file only where no folder has the name already.
+    let file = Some(&args.output).filter(|path| ending_of(path).is_some() && !path.is_dir());
+    if file.is_none() && args.output.exists() && !args.output.is_dir() {
+        let problem = "is a file; give a folder, or a file that ends in .nii.gz";
+        return Err(CliError::input(&args.output, problem));
+    }
+    let in_folder = |id: &str| args.output.join(format!("{id}{ending}"));
     if let [folder] = &args.input[..]
         && folder.is_dir()
     {
+        if let Some(file) = file {
+            let problem = format!(
+                "is a file, but -i {} is a folder; give a folder",
+                folder.display()
+            );
+            return Err(CliError::input(file, problem));
+        }
         let cases = find_images(folder, channels, &plan.file_ending)?;
         return Ok(cases
             .into_iter()
             .map(|case| Job {
-                output: args.output.join(format!("{}{}", case.id, plan.file_ending)),
+                output: in_folder(&case.id),
                 case,
             })
             .collect());
@@ -186,10 +216,8 @@ fn find_jobs(model: &Model, args: &PredictArgs) -> Result<Vec<Job>, CliError> {
         )));
     }
     let id = case_name(&args.input[0]);
-    let output = match ending_of(&args.output) {
-        Some(_) => args.output.clone(),
-        None => args.output.join(format!("{id}{}", plan.file_ending)),
-    };
+    let output = file.cloned().unwrap_or_else(|| in_folder(&id));
+    check_labels_fit(&output, &read_geometry(&args.input[0])?)?;
     let case = Case {
         id,
         images: args.input.clone(),

@@ -58,7 +58,7 @@ impl InferError {
 /// Which checkpoint of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Weights {
-    /// That of the last step; of a run that goes on still, the newest.
+    /// That of the last step; of a run that has not ended, the newest.
     #[default]
     Final,
     /// That with the best validation Dice.
@@ -82,6 +82,8 @@ impl Weights {
 pub struct Model {
     plan: Plan,
     predictor: Predictor,
+    checkpoint: PathBuf,
+    step: usize,
 }
 
 impl Model {
@@ -107,8 +109,19 @@ impl Model {
         let network = network_of(&plan);
         let mut parameters = Parameters::new(gpu, 0);
         let predictor = Predictor::new(&network, plan.patch, &mut parameters)?;
-        checkpoint::load(&file)?.restore(&mut parameters)?;
-        Ok(Self { plan, predictor })
+        let found = checkpoint::load(&file)?;
+        found.restore(&mut parameters)?;
+        Ok(Self {
+            plan,
+            predictor,
+            checkpoint: file,
+            step: found.info.step,
+        })
+    }
+
+    /// The checkpoint that the weights are from, and its step.
+    pub fn checkpoint(&self) -> (&Path, usize) {
+        (&self.checkpoint, self.step)
     }
 
     /// The plan: spacing, patch, labels, normalisation.

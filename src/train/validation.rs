@@ -11,7 +11,7 @@ use crate::infer::{InferenceOptions, Predictor};
 use crate::metrics::{Class, Counts, Evaluation, Grid, Settings, class_counts};
 use crate::report::evaluated::{EvaluatedCases, PredictedCase};
 use crate::run::classes_of;
-use crate::volume::{LabelMap, ending_of, write_labels};
+use crate::volume::{LabelMap, ending_of, ending_to_write, write_labels};
 
 /// Cases shown in the picture of a run.
 const PICTURED: usize = 4;
@@ -91,7 +91,8 @@ impl Validator {
             .and_then(|p| ending_of(p))
             .unwrap_or(".nii.gz");
         let map = LabelMap::new(loaded.geometry.clone(), found)?;
-        write_labels(folder.join(format!("{}{ending}", case.id)), &map)?;
+        let name = format!("{}{}", case.id, ending_to_write(ending));
+        write_labels(folder.join(name), &map)?;
         let geometry = loaded.geometry;
         Ok(PredictedCase {
             name: case.id.clone(),

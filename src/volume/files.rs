@@ -54,6 +54,24 @@ pub fn ending_of(path: &Path) -> Option<&'static str> {
     format_of(path).map(|(ending, _)| ending)
 }
 
+/// The ending for a result beside files of `ending`: the same, or `.nii.gz` where that is read but not written.
+pub fn ending_to_write(ending: &str) -> &str {
+    let is_written = WRITABLE.iter().any(|e| e.eq_ignore_ascii_case(ending));
+    if is_written { ending } else { ".nii.gz" }
+}
+
+/// Checks, before the labels are known, that a label map of this geometry can be written to `path`.
+///
+/// # Errors
+/// [`VolumeError::Ending`] for a format that is not written, [`VolumeError::CannotHold`] for a volume in a 2D picture.
+pub fn check_labels_fit(path: impl AsRef<Path>, geometry: &Geometry) -> Result<(), VolumeError> {
+    let path = path.as_ref();
+    match writable(path)? {
+        Format::Nifti | Format::NiftiPair => Ok(()),
+        Format::Picture(_) => picture::extent(path, geometry).map(|_| ()),
+    }
+}
+
 /// Reads an image: intensities as `f32`, scaled by `scl_slope` and `scl_inter` (a slope that is 0 or
 /// not finite means no scaling). Colour pictures give three channels; 2D images have D = 1 and, as
 /// pictures, a spacing of 1 mm.
@@ -196,5 +214,7 @@ mod tests {
         assert!(readable(Path::new("a.img")).is_ok());
         let refused = writable(Path::new("a.img")).unwrap_err();
         assert!(refused.to_string().contains(".nii.gz"), "{refused}");
+        let endings = [".hdr", ".IMG", ".img.gz", ".nii", ".PNG"].map(ending_to_write);
+        assert_eq!(endings, [".nii.gz", ".nii.gz", ".nii.gz", ".nii", ".PNG"]);
     }
 }

@@ -18,7 +18,7 @@ pub use affine::Affine;
 pub use data::{Image, LabelMap};
 pub use error::VolumeError;
 pub use files::{
-    check_same_geometry, ending_of, read_geometry, read_image, read_labels, supported_endings,
-    write_image, write_labels,
+    check_labels_fit, check_same_geometry, ending_of, ending_to_write, read_geometry, read_image,
+    read_labels, supported_endings, write_image, write_labels,
 };
 pub use geometry::{Geometry, GeometryDifference};

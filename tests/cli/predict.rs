@@ -169,6 +169,91 @@ fn images_that_do_not_fit() {
 }
 
 #[test]
+fn outputs_that_cannot_be_written_are_refused_before_the_first_case() {
+    let folder = trained();
+    // Of a case whose voxels cannot serve either: whoever complains about them has begun with it.
+    let mut image = fs::read(folder.path("in/ball1_0000.nii")).unwrap();
+    image[752..756].copy_from_slice(&f32::NAN.to_le_bytes());
+    folder.bytes("in/ball1_0000.nii", &image);
+    predict(&folder, &["-i", "in/ball1_0000.nii", "-o", "x.nii"]).refused(&["ball1", "finite"]);
+    let one = |output: &str| predict(&folder, &["-i", "in/ball1_0000.nii", "-o", output]);
+    one("x.img").refused(&["x.img", ".nii.gz"]);
+    one("x.png").refused(&["x.png", "a volume of 16 x 24 x 24 voxels"]);
+    folder.bytes("file", b"in the way");
+    one("file").refused(&["file", "is a file"]);
+    let all = |output: &str| predict(&folder, &["-i", "in", "-o", output]);
+    all("file").refused(&["file", "is a file"]);
+    all("out.nii.gz").refused(&["out.nii.gz", "-i in is a folder"]);
+    assert!(!folder.path("out.nii.gz").exists());
+    // Whatever its name, a folder is one.
+    fs::create_dir(folder.path("out.nii.gz")).unwrap();
+    predict(&folder, &["-i", "in/ball0_0000.nii", "-o", "out.nii.gz"]).succeeded();
+    assert_eq!(names_in(&folder, "out.nii.gz"), ["ball0.nii"]);
+}
+
+/// Splits every NIfTI file of a folder into header and voxels.
+fn split_into_pairs(folder: &Folder, name: &str) {
+    for file in names_in(folder, name) {
+        let path = folder.path(name).join(file);
+        let mut header = fs::read(&path).unwrap();
+        let voxels = header.split_off(352);
+        header.truncate(348);
+        header[108..112].copy_from_slice(&0f32.to_le_bytes());
+        header[344..348].copy_from_slice(b"ni1\0");
+        fs::write(path.with_extension("hdr"), header).unwrap();
+        fs::write(path.with_extension("img"), voxels).unwrap();
+        fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
+fn pairs_of_files_are_answered_by_single_ones() {
+    let folder = folder_with(&Phantom::balls(3));
+    for name in ["data/imagesTr", "data/labelsTr"] {
+        split_into_pairs(&folder, name);
+    }
+    let text = fs::read_to_string(folder.path("data/dataset.json")).unwrap();
+    folder.bytes("data/dataset.json", text.replace(".nii", ".hdr").as_bytes());
+    let quick = fs::read_to_string(folder.path("quick.toml")).unwrap();
+    let held_out = quick.replace("fold = \"all\"", "fold = 0");
+    folder.bytes("quick.toml", held_out.as_bytes());
+    train(&folder, &["--config", "quick.toml"]).succeeded();
+    let validated = names_in(&folder, "run/validation");
+    assert!(!validated.is_empty() && validated.iter().all(|name| name.ends_with(".nii.gz")));
+    predict(&folder, &["-i", "data/imagesTr", "-o", "out"]).succeeded();
+    let expected = ["ball0.nii.gz", "ball1.nii.gz", "ball2.nii.gz"];
+    assert_eq!(names_in(&folder, "out"), expected);
+    let mut command = voxseg();
+    command.args(["evaluate", "out", "data/labelsTr", "--json"]);
+    let run = Run::of(command.current_dir(folder.root())).succeeded();
+    assert!(!run.stderr.contains("warning"), "{run:#?}");
+}
+
+#[test]
+fn a_run_that_has_not_ended_is_taken_as_it_is_and_says_so() {
+    let folder = trained();
+    let arguments = ["-i", "in/ball0_0000.nii", "-o", "out.nii", "--checked"];
+    let run = predict(&folder, &arguments).succeeded();
+    let weights = |run: &Run| {
+        let line = run.stderr.lines().find(|l| l.starts_with("weights: "));
+        line.unwrap_or_else(|| panic!("{run:#?}")).to_owned()
+    };
+    assert_eq!(
+        weights(&run),
+        "weights: run/checkpoint_final.safetensors of step 2"
+    );
+    fs::remove_file(folder.path("run/checkpoint_final.safetensors")).unwrap();
+    let line = weights(&predict(&folder, &arguments).succeeded());
+    assert!(
+        line.contains("checkpoint_latest.safetensors of step 2; this run has not ended"),
+        "{line}"
+    );
+    let asked_for = [&arguments[..], &["--checkpoint", "latest"]].concat();
+    let line = weights(&predict(&folder, &asked_for).succeeded());
+    assert!(line.ends_with("of step 2"), "{line}");
+}
+
+#[test]
 fn colour_pictures_are_one_file() {
     let phantom = Phantom {
         shape: [1, 32, 40],

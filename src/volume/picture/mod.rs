@@ -5,7 +5,7 @@ mod tiff_pages;
 mod write;
 
 pub(super) use read::{read_image, read_labels};
-pub(super) use write::{write_image, write_labels};
+pub(super) use write::{extent, write_image, write_labels};
 
 use super::geometry::Geometry;
 

@@ -65,6 +65,22 @@ pub(in super::super) fn write_image(
     write(path, kind, image.geometry(), channels, &samples)
 }
 
+/// Height and width of a picture of this geometry.
+///
+/// # Errors
+/// [`VolumeError::CannotHold`] for a volume.
+pub(in super::super) fn extent(path: &Path, geometry: &Geometry) -> Result<[u32; 2], VolumeError> {
+    let [depth, height, width] = geometry.shape();
+    match (depth, u32::try_from(height), u32::try_from(width)) {
+        (1, Ok(height), Ok(width)) => Ok([height, width]),
+        _ => Err(VolumeError::CannotHold {
+            path: path.to_owned(),
+            what: format!("a volume of {depth} x {height} x {width} voxels"),
+            remedy: REMEDY,
+        }),
+    }
+}
+
 /// `samples` are H, W, C with C of 1 or 3.
 fn write(
     path: &Path,
@@ -73,14 +89,7 @@ fn write(
     channels: usize,
     samples: &[u16],
 ) -> Result<(), VolumeError> {
-    let [depth, height, width] = geometry.shape();
-    let (1, Ok(width), Ok(height)) = (depth, u32::try_from(width), u32::try_from(height)) else {
-        return Err(VolumeError::CannotHold {
-            path: path.to_owned(),
-            what: format!("a volume of {depth} x {height} x {width} voxels"),
-            remedy: REMEDY,
-        });
-    };
+    let [height, width] = extent(path, geometry)?;
     let narrow = samples.iter().all(|&sample| sample <= u16::from(u8::MAX));
     let colour = match (channels, narrow) {
         (1, true) => ExtendedColorType::L8,

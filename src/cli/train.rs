@@ -10,6 +10,7 @@ use indicatif::ProgressBar;
 use super::{CliError, Common, Output};
 use crate::bytes::Bytes;
 use crate::gpu::Gpu;
+use crate::graph::Profile;
 use crate::metrics::Convention;
 use crate::run::RunFolder;
 use crate::train::{
@@ -123,8 +124,11 @@ pub fn run(args: &TrainArgs, common: &Common, output: &Output) -> Result<(), Cli
         gpu,
         &|event| watch.hear(event),
     ))?;
-    watch.finish();
-    let (text, document) = describe(&folder, &report);
+    let profile = watch.finish();
+    let (text, mut document) = describe(&folder, &report);
+    if let Some(profile) = profile {
+        document["profile"] = serde_json::json!(profile);
+    }
     output.result(&text, &document);
     Ok(())
 }
@@ -164,6 +168,7 @@ struct Phase {
     batch: u64,
     loss: Option<f32>,
     dice: Option<f64>,
+    profile: Option<Profile>,
 }
 
 impl<'a> Watch<'a> {
@@ -175,6 +180,7 @@ impl<'a> Watch<'a> {
             batch: 1,
             loss: None,
             dice: None,
+            profile: None,
         };
         Self {
             output,
@@ -186,6 +192,10 @@ impl<'a> Watch<'a> {
     pub fn hear(&self, event: Event) {
         let mut phase = self.bar.lock().unwrap_or_else(|e| e.into_inner());
         match event {
+            Event::Inspected(done, of) => {
+                self.enter(&mut phase, "inspecting", of, "cases");
+                phase.bar.set_position(done as u64);
+            }
             Event::Planned(memory) => {
                 self.output
                     .news(&format!("planned device memory: {memory}"));
@@ -227,6 +237,7 @@ impl<'a> Watch<'a> {
             Event::Profile(profile) => {
                 let table = profile.table().to_string();
                 phase.bar.suspend(|| self.output.news(table.trim_end()));
+                phase.profile = Some(profile);
             }
             Event::Validated(done, of) => {
                 self.enter(&mut phase, "validating", of, "cases");
@@ -236,10 +247,11 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Clears the bar.
-    pub fn finish(&self) {
-        let phase = self.bar.lock().unwrap_or_else(|e| e.into_inner());
+    /// Clears the bar; gives the times of a step by operator, where they were taken.
+    pub fn finish(&self) -> Option<Profile> {
+        let mut phase = self.bar.lock().unwrap_or_else(|e| e.into_inner());
         phase.bar.finish_and_clear();
+        phase.profile.take()
     }
 
     fn enter(&self, phase: &mut Phase, name: &'static str, total: usize, unit: &str) {

@@ -135,7 +135,8 @@ impl Gpu {
             .await
             .map_err(|e| GpuError::Open {
                 adapter: info.name.clone(),
-                reason: e.to_string(),
+                // Of wgpu's sentences some end with a full stop.
+                reason: e.to_string().trim_end_matches('.').to_owned(),
             })?;
         let end = Arc::new(Mutex::new(None));
         watch(&device, &end);

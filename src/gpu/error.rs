@@ -21,7 +21,7 @@ pub enum GpuError {
     },
     /// The adapter refused to open.
     #[error(
-        "adapter `{adapter}` could not be opened: {reason}. Choose another with --adapter, or update its driver"
+        "adapter `{adapter}` could not be opened: {reason}. Close other programs that use it, choose another with --adapter, or update its driver"
     )]
     Open {
         /// The adapter's name.
@@ -94,6 +94,7 @@ impl GpuError {
             self,
             Self::NoAdapter
                 | Self::NoSuchAdapter { .. }
+                | Self::Open { .. }
                 | Self::BufferTooLarge { .. }
                 | Self::OutOfMemory { .. }
                 | Self::OutOfMemoryRunning(_)

@@ -69,7 +69,7 @@ pub async fn train(
         return Err(GraphError::from(GpuError::NoTimestamps).into());
     }
     let class = gpu.profile().class;
-    let (setup, _lock) = Setup::locked(&dataset, folder, config, options.resume, class)?;
+    let (setup, _lock) = Setup::locked(&dataset, folder, config, options.resume, class, observe)?;
     for made in [folder.root().to_owned(), folder.prepared()] {
         remove_temporaries(&made);
     }
@@ -174,13 +174,14 @@ impl Setup {
         config: &TrainConfig,
         resume: bool,
         class: AdapterClass,
+        observe: &(dyn Fn(Event) + Sync),
     ) -> Result<(Self, RunLock), TrainError> {
         let io = |source| TrainError::io(folder.root(), source);
         let in_use = || TrainError::InUse(folder.root().to_owned());
         let lock = folder.lock().map_err(io)?.ok_or_else(in_use)?;
         let setup = match resume && folder.config().exists() {
-            true => Self::resume(dataset, folder, class),
-            false => Self::begin(dataset, folder, config, class),
+            true => Self::resume(dataset, folder, class, observe),
+            false => Self::begin(dataset, folder, config, class, observe),
         };
         match setup {
             Ok(setup) => Ok((setup, lock)),
@@ -196,11 +197,12 @@ impl Setup {
         dataset: &Dataset,
         folder: &RunFolder,
         class: AdapterClass,
+        observe: &(dyn Fn(Event) + Sync),
     ) -> Result<Self, TrainError> {
         let config = TrainConfig::read(&folder.config())?;
         config.validate_for(&dataset.description.labels)?;
         if !folder.plan().exists() {
-            return Self::make(dataset, folder, &config, class);
+            return Self::make(dataset, folder, &config, class, observe);
         }
         let plan = Plan::read(&folder.plan())?;
         let chosen = config.with_choices(&plan, class);
@@ -219,6 +221,7 @@ impl Setup {
         folder: &RunFolder,
         config: &TrainConfig,
         class: AdapterClass,
+        observe: &(dyn Fn(Event) + Sync),
     ) -> Result<Self, TrainError> {
         config.validate_for(&dataset.description.labels)?;
         refuse_existing(folder)?;
@@ -233,7 +236,7 @@ impl Setup {
         }
         // First, so that a run that is killed while it measures its data can be resumed.
         config.write(&folder.config())?;
-        Self::make(dataset, folder, config, class).inspect_err(|_| {
+        Self::make(dataset, folder, config, class, observe).inspect_err(|_| {
             // The error matters more than a file that stays.
             let _ = std::fs::remove_file(folder.config());
         })
@@ -244,10 +247,12 @@ impl Setup {
         folder: &RunFolder,
         config: &TrainConfig,
         class: AdapterClass,
+        observe: &(dyn Fn(Event) + Sync),
     ) -> Result<Self, TrainError> {
-        check_case_count(dataset)?;
-        let fingerprint = Fingerprint::of(dataset, config.seed, |_| ())
-            .map_err(|first| with_all_problems(first, dataset))?;
+        let inspected = |done| observe(Event::Inspected(done, dataset.training.len()));
+        let fingerprint = check_case_count(dataset)
+            .and_then(|()| Fingerprint::of(dataset, config.seed, inspected))
+            .map_err(|first| with_all_problems(first, dataset, inspected))?;
         let plan = config.plan(&fingerprint, &dataset.description, class)?;
         fingerprint.write(&folder.fingerprint())?;
         // Before the choices: planned once more with them given, it might not be the same plan.
@@ -307,11 +312,15 @@ fn refuse_existing(folder: &RunFolder) -> Result<(), TrainError> {
 
 /// An error of the data together with all others that the data set has: whoever mends one would else meet the next only
 /// after another reading of all cases.
-fn with_all_problems(first: DatasetError, dataset: &Dataset) -> TrainError {
+fn with_all_problems(
+    first: DatasetError,
+    dataset: &Dataset,
+    inspected: impl Fn(usize),
+) -> TrainError {
     if !first.is_users_fault() {
         return first.into();
     }
-    let mut problems = check_integrity(dataset, |_| ());
+    let mut problems = check_integrity(dataset, inspected);
     match problems.len() {
         0 | 1 => first.into(),
         _ => TrainError::Problems {

@@ -43,13 +43,24 @@ fn check(stderr: &str, operators: &[&str]) {
     assert_eq!([column(0), column(1)], [sum[0], sum[1]], "{stderr}");
 }
 
+/// Asserts that the document on stdout has the operators of the table.
+fn check_document(run: &Run) {
+    let (rows, _) = table(&run.stderr);
+    let document = run.json();
+    let operators = document["profile"]["operators"].as_array().expect("a list");
+    let names: Vec<&str> = operators.iter().filter_map(|o| o["op"].as_str()).collect();
+    let shown: Vec<&str> = rows.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, shown);
+}
+
 #[test]
 fn a_training_step_and_a_window_are_timed_by_operator() {
     let folder = folder_with(&Phantom::balls(2));
     // Shorter than the step that a longer run would time.
-    let run = train(&folder, &["--config", "quick.toml", "--profile"]).succeeded();
+    let run = train(&folder, &["--config", "quick.toml", "--profile", "--json"]).succeeded();
     let step = ["conv.forward", "conv.weight_grad", "conv.input_grad"];
     check(&run.stderr, &step);
+    check_document(&run);
 
     let predict = |arguments: &[&str]| {
         let mut command = voxseg();
@@ -61,11 +72,7 @@ fn a_training_step_and_a_window_are_timed_by_operator() {
     check(&run.stderr, &["conv.forward"]);
     let (rows, _) = table(&run.stderr);
     assert!(rows.iter().all(|(name, _)| name != "conv.weight_grad"));
-    let document = run.json();
-    let operators = document["profile"]["operators"].as_array().expect("a list");
-    let names: Vec<&str> = operators.iter().filter_map(|o| o["op"].as_str()).collect();
-    let shown: Vec<&str> = rows.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, shown);
+    check_document(&run);
     assert!(folder.path("out.nii").is_file());
     let plain = predict(&["--json"]);
     assert!(plain.json().get("profile").is_none() && !plain.stderr.contains("operator"));

@@ -141,6 +141,10 @@ fn every_problem_of_a_data_set_is_told_at_once() {
     let three = text.replace("\"numTraining\":2", "\"numTraining\":3");
     folder.bytes("data/dataset.json", three.as_bytes());
     refused(&folder, &QUICK, &["numTraining is 3", "2 case(s)"]);
+    // What else is wrong is told with it.
+    folder.bytes("data/labelsTr/ball1.nii", b"no label");
+    let run = train(&folder, &QUICK).refused(&["numTraining is 3"]);
+    assert!(run.stderr.contains("ball1.nii"), "{run:#?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use voxseg::dataset::Dataset;
 use voxseg::infer::{InferenceOptions, Model, Weights};
 use voxseg::run::{RunFolder, checkpoint};
-use voxseg::train::{LogLine, TrainError};
+use voxseg::train::{Event, LogLine, TrainError, TrainOptions, train};
 use voxseg::volume::read_labels;
 
 use crate::phantom::{Phantom, quick};
@@ -42,6 +42,25 @@ fn dice(found: &[u32], truth: &[u32]) -> f64 {
         .filter(|(f, t)| **f == 1 && **t == 1);
     let ones = |labels: &[u32]| labels.iter().filter(|&&l| l == 1).count();
     2.0 * both.count() as f64 / (ones(found) + ones(truth)) as f64
+}
+
+#[test]
+fn a_run_tells_how_many_cases_it_has_inspected() {
+    let folder = folder_with(&Phantom::balls(3));
+    let heard = std::sync::Mutex::new(Vec::new());
+    let hear = |event| {
+        if let Event::Inspected(done, of) = event {
+            heard.lock().unwrap().push((done, of));
+        }
+    };
+    let (data, run) = (
+        folder.path().join("data"),
+        RunFolder::new(folder.path().join("run")),
+    );
+    let config = toml::from_str(&quick(1)).unwrap();
+    let options = TrainOptions::default();
+    pollster::block_on(train(&data, &run, &config, options, gpu(), &hear)).unwrap();
+    assert_eq!(heard.into_inner().unwrap(), [(1, 3), (2, 3), (3, 3)]);
 }
 
 /// A configuration whose first step throws the weights so far that no later one has a finite loss.

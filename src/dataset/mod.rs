@@ -3,7 +3,7 @@
 //! A data set lies in nnU-Net's raw layout: dataset.json, imagesTr (`CASE_0000.nii.gz`, the channel in
 //! four digits), labelsTr (`CASE.nii.gz`), imagesTs. [`Dataset::open`] finds the cases,
 //! [`Fingerprint::of`] measures them, [`prepare_cases`] crops, normalises and resamples them into files
-//! of which [`draw_batch`] reads patches, and [`CropAndResample::restore_labels`] is the way back.
+//! of which [`draw_batch`] reads patches, and [`RestoredLabels`] is the way back.
 //! Arrays are C, D, H, W with W fastest; spacings are in mm along D, H, W. Axes are never swapped: an
 //! anisotropic axis has its own kernels and strides instead.
 

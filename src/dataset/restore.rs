@@ -1,7 +1,7 @@
 //! The way back: from the network's grid to that of the file.
 //!
-//! Logits are resampled slice by slice of the output. [`RestoredLabels`] takes the logits themselves slice by slice
-//! too, so that never more of them are held than a few slices, whatever the number of classes.
+//! Logits come slice by slice and are resampled slice by slice of the output, so that never more of them are held than a
+//! few slices, whatever the number of classes.
 
 use std::collections::VecDeque;
 
@@ -13,32 +13,6 @@ use super::preprocess::CropAndResample;
 use super::resample::Taps;
 
 impl CropAndResample {
-    /// The segmentation (D, H, W of the file) that `logits` mean.
-    ///
-    /// `logits` is C, D, H, W on the network's grid with C = [`Labels::classes`]. They are resampled
-    /// linearly; then each voxel gets the largest, or with regions every region above 0 paints its
-    /// label in the order of `region_order`. What was cropped away is background.
-    ///
-    /// # Errors
-    /// [`DatasetError::Size`] where the number of logits does not fit.
-    pub fn restore_labels(
-        &self,
-        logits: &[f32],
-        labels: &Labels,
-    ) -> Result<Vec<u32>, DatasetError> {
-        self.check_size(logits, labels.classes())?;
-        let [depth, height, width] = self.resampled_shape;
-        let plane = |class: usize, z: usize| &logits[(class * depth + z) * height * width..];
-        let slices = Slices::new(self);
-        let mut out = vec![0; self.original_shape.iter().product()];
-        self.each_slice(&mut out, |d, out| {
-            let values =
-                |class: usize, out: &mut [f32]| slices.resample(d, |z| plane(class, z), out);
-            self.paste(&self.decide(labels, values), out);
-        });
-        Ok(out)
-    }
-
     /// The labels of one slice of the box (H, W); `values(class, out)` writes the logits of a class there.
     fn decide(&self, labels: &Labels, values: impl Fn(usize, &mut [f32])) -> Vec<u32> {
         let plane = self.bounds.extent[1] * self.bounds.extent[2];
@@ -55,29 +29,6 @@ impl CropAndResample {
         found
     }
 
-    fn check_size(&self, logits: &[f32], classes: usize) -> Result<(), DatasetError> {
-        let expected = classes * self.resampled_shape.iter().product::<usize>();
-        match logits.len() == expected {
-            true => Ok(()),
-            false => Err(DatasetError::Size {
-                what: "logits",
-                expected,
-                found: logits.len(),
-            }),
-        }
-    }
-
-    /// Calls `fill(d, slice)` for every slice of `out` (D, H, W of the file) that meets the box; `d`
-    /// counts from the start of the box.
-    fn each_slice<T: Send>(&self, out: &mut [T], fill: impl Fn(usize, &mut [T]) + Sync) {
-        let slice = self.original_shape[1] * self.original_shape[2];
-        out.par_chunks_mut(slice)
-            .skip(self.bounds.start[0])
-            .take(self.bounds.extent[0])
-            .enumerate()
-            .for_each(|(d, out)| fill(d, out));
-    }
-
     /// Puts one slice of the box into the slice `out` of the file.
     fn paste<T: Copy>(&self, values: &[T], out: &mut [T]) {
         let [_, top, left] = self.bounds.start;
@@ -89,8 +40,9 @@ impl CropAndResample {
     }
 }
 
-/// The segmentation that logits mean, which come slice by slice: the same as [`CropAndResample::restore_labels`] of all
-/// of them, without ever holding them all.
+/// The segmentation that logits mean, which come slice by slice on the network's grid. They are resampled linearly; then
+/// each voxel gets the class of the largest, or with regions every region above 0 paints its label in the order of
+/// `region_order`. What was cropped away is background.
 #[derive(Debug)]
 pub struct RestoredLabels<'a> {
     record: CropAndResample,

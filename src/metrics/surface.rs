@@ -101,12 +101,6 @@ impl SurfaceDistances {
         let near = within(&self.to_truth) + within(&self.to_prediction);
         near as f64 / (self.to_truth.len() + self.to_prediction.len()) as f64
     }
-
-    /// Average symmetric surface distance in mm: the mean over all surface voxels of both masks.
-    pub fn assd_mm(&self) -> f64 {
-        let sum: f64 = self.to_truth.iter().chain(&self.to_prediction).sum();
-        sum / (self.to_truth.len() + self.to_prediction.len()) as f64
-    }
 }
 
 /// Value below which `percent` of the ascending, non-empty `sorted` lie.

@@ -17,51 +17,11 @@ pub fn keep_largest(
     members: &[u32],
     connectivity: Connectivity,
 ) -> Result<usize, PostprocessError> {
-    remove(labels, shape, members, connectivity, |_, is_largest| {
-        is_largest
-    })
-}
-
-/// Removes the components of the voxels whose label is in `members` that are smaller than
-/// `fraction` of the largest (1/3 is a usual choice). Returns the number of voxels set to
-/// background (0). `labels` is D·H·W.
-///
-/// # Errors
-/// [`PostprocessError::Length`] where `labels` does not fit `shape`;
-/// [`PostprocessError::Fraction`] where `fraction` is not from 0 to 1.
-pub fn remove_small(
-    labels: &mut [u32],
-    shape: [usize; 3],
-    members: &[u32],
-    connectivity: Connectivity,
-    fraction: f64,
-) -> Result<usize, PostprocessError> {
-    if !(0.0..=1.0).contains(&fraction) {
-        return Err(PostprocessError::Fraction { found: fraction });
-    }
-    remove(labels, shape, members, connectivity, |share, _| {
-        share >= fraction
-    })
-}
-
-/// `keep` sees a component's size as a share of the largest, and whether it is the largest.
-fn remove(
-    labels: &mut [u32],
-    shape: [usize; 3],
-    members: &[u32],
-    connectivity: Connectivity,
-    keep: impl Fn(f64, bool) -> bool,
-) -> Result<usize, PostprocessError> {
     let mask: Vec<bool> = labels.iter().map(|label| members.contains(label)).collect();
     let components = connected_components(&mask, shape, connectivity)?;
-    let Some(largest) = components.largest() else {
-        return Ok(0);
-    };
-    let sizes = components.sizes();
-    let share = |id: usize| sizes[id] as f64 / sizes[largest] as f64;
     let mut removed = 0;
     for (range, id) in components.ranges() {
-        if !keep(share(id), id == largest) {
+        if Some(id) != components.largest() {
             removed += range.len();
             labels[range].fill(0);
         }

@@ -7,7 +7,7 @@ mod components;
 mod filters;
 
 pub use components::{Components, Connectivity, connected_components};
-pub use filters::{fill_holes, keep_largest, remove_small};
+pub use filters::{fill_holes, keep_largest};
 
 /// Why a segmentation could not be postprocessed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -21,12 +21,6 @@ pub enum PostprocessError {
         expected: Option<usize>,
         /// Elements of the array.
         found: usize,
-    },
-    /// A share that is none.
-    #[error("share {found} of the largest component: expected a number from 0 to 1")]
-    Fraction {
-        /// What was asked for.
-        found: f64,
     },
     /// A connectivity that 3D voxels do not have.
     #[error("connectivity {found}: expected 6 (faces), 18 (edges) or 26 (corners)")]

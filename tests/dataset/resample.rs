@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use voxseg::dataset::{Bounds, CropAndResample, Resampling, resampled_shape};
 
-use crate::support::{PLAIN, describe};
+use crate::support::{PLAIN, describe, restored_whole};
 
 const SHAPE: [usize; 3] = [4, 5, 6];
 
@@ -80,7 +80,7 @@ fn logits_are_resampled_linearly() {
     assert!(between.len() > 100, "{} levels", between.len());
     for level in between {
         let logits = [image(), vec![level as f32; 120]].concat();
-        let found = record.restore_labels(&logits, &labels).unwrap();
+        let found = restored_whole(record, &logits, &labels);
         let below: Vec<u32> = expected.iter().map(|&v| u32::from(v < level)).collect();
         assert_eq!(found, below, "at {level}");
     }

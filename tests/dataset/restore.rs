@@ -3,7 +3,7 @@
 use voxseg::dataset::{Labels, Preprocessed, RestoredLabels};
 use voxseg::volume::Geometry;
 
-use crate::support::{PLAIN, describe, loaded, preprocessing};
+use crate::support::{PLAIN, describe, loaded, preprocessing, restored, restored_whole};
 
 fn dice(a: &[u32], b: &[u32], label: u32) -> f64 {
     let count = |of: &[u32]| of.iter().filter(|&&v| v == label).count();
@@ -60,10 +60,7 @@ fn labels_survive_the_way_there_and_back() {
                     .map(move |&l| 20.0 * f32::from(u8::from(l == class)))
             })
             .collect();
-        let back = done
-            .record
-            .restore_labels(&logits, &three_classes())
-            .unwrap();
+        let back = restored_whole(done.record, &logits, &three_classes());
         assert_eq!(back.len(), label.len());
         for class in [1, 2] {
             let dice = dice(&back, &label, class);
@@ -84,7 +81,7 @@ fn what_was_cropped_away_is_background() {
         .apply(loaded(geometry, image, None))
         .unwrap();
     let labels = describe(PLAIN).labels;
-    let found = done.record.restore_labels(&[0.0, 1.0], &labels).unwrap();
+    let found = restored_whole(done.record, &[0.0, 1.0], &labels);
     let mut expected = vec![0; 27];
     expected[13] = 1;
     assert_eq!(found, expected);
@@ -100,20 +97,21 @@ fn later_regions_cover_earlier_ones() {
     let case = loaded(geometry, vec![1.0; 4], None);
     let done = preprocessing([1.0; 3], 1).apply(case).unwrap();
     let logits = [-1.0, 1.0, 1.0, -1.0, -1.0, -1.0, 1.0, 1.0];
-    let found = done.record.restore_labels(&logits, &labels).unwrap();
+    let found = restored_whole(done.record, &logits, &labels);
     assert_eq!(found, [0, 1, 2, 2]);
 }
 
 #[test]
-fn a_wrong_number_of_logits_is_our_fault() {
-    let geometry = Geometry::from_spacing([1, 1, 4], [1.0; 3]);
-    let case = loaded(geometry, vec![1.0; 4], None);
-    let done = preprocessing([1.0; 3], 1).apply(case).unwrap();
-    let error = done
-        .record
-        .restore_labels(&[0.0; 7], &three_classes())
-        .unwrap_err();
-    assert!(!error.is_users_fault());
+fn missing_logits_are_our_fault() {
+    let geometry = Geometry::from_spacing([2, 1, 4], [1.0; 3]);
+    let case = loaded(geometry, vec![1.0; 8], None);
+    let record = preprocessing([1.0; 3], 1).apply(case).unwrap().record;
+    let labels = three_classes();
+    for slices in [vec![vec![0.0; 12]], vec![vec![0.0; 12], vec![0.0; 11]]] {
+        let mut restored = RestoredLabels::new(record, &labels);
+        restored.add(slices);
+        assert!(!restored.finish().unwrap_err().is_users_fault());
+    }
 }
 
 #[test]
@@ -134,29 +132,14 @@ fn slice_by_slice_gives_the_same_labels_as_all_at_once() {
             let (image, _) = two_balls(&Geometry::from_spacing(shape, [1.0; 3]));
             let case = loaded(Geometry::from_spacing(shape, [1.0; 3]), image, None);
             let Preprocessed { record, .. } = preprocessing(target, 1).apply(case).unwrap();
-            let [depth, height, width] = record.resampled_shape;
-            let (classes, plane) = (labels.classes(), height * width);
-            let logits: Vec<f32> = (0..classes * depth * plane)
+            let voxels: usize = record.resampled_shape.iter().product();
+            let logits: Vec<f32> = (0..labels.classes() * voxels)
                 .map(|i| (i as f32 * 0.37).sin())
                 .collect();
-            let slice = |z: usize| -> Vec<f32> {
-                let of = |c: usize| &logits[(c * depth + z) * plane..][..plane];
-                (0..classes).flat_map(of).copied().collect()
-            };
-            let mut restored = RestoredLabels::new(record, &labels);
-            let mut z = 0;
-            while z < depth {
-                let end = (z + 1 + z % 4).min(depth);
-                restored.add((z..end).map(slice).collect());
-                z = end;
-            }
-            let whole = record.restore_labels(&logits, &labels).unwrap();
+            let in_parts = restored(record, &logits, &labels, |z| 1 + z % 4).unwrap();
+            let whole = restored_whole(record, &logits, &labels);
             assert!(whole.contains(&2));
-            assert!(restored.finish().unwrap() == whole, "{shape:?} {target:?}");
-
-            let mut cut_off = RestoredLabels::new(record, &labels);
-            cut_off.add((1..depth).map(slice).collect());
-            assert!(cut_off.finish().is_err());
+            assert!(in_parts == whole, "{shape:?} {target:?}");
         }
     }
 }

@@ -4,8 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
-use voxseg::dataset::{ChannelPlan, LoadedCase, Normalisation, Preprocessing};
-use voxseg::dataset::{DatasetError, Description, IntensityProperties};
+use voxseg::dataset::{
+    ChannelPlan, CropAndResample, DatasetError, Description, IntensityProperties, Labels,
+    LoadedCase, Normalisation, Preprocessing, RestoredLabels,
+};
 use voxseg::volume::{Geometry, Image, LabelMap, write_image, write_labels};
 
 /// One channel, background and one foreground label, NIfTI without compression.
@@ -123,6 +125,34 @@ pub fn preprocessing(spacing: [f64; 3], channels: usize) -> Preprocessing {
         planar: false,
         channels: vec![channel; channels],
     }
+}
+
+/// The segmentation of logits (C, D, H, W), handed over by so many slices at a time.
+pub fn restored(
+    record: CropAndResample,
+    logits: &[f32],
+    labels: &Labels,
+    slices_at: impl Fn(usize) -> usize,
+) -> Result<Vec<u32>, DatasetError> {
+    let [depth, height, width] = record.resampled_shape;
+    let plane = height * width;
+    let slice = |z: usize| -> Vec<f32> {
+        let of = |class: usize| &logits[(class * depth + z) * plane..][..plane];
+        (0..labels.classes()).flat_map(of).copied().collect()
+    };
+    let mut restored = RestoredLabels::new(record, labels);
+    let mut z = 0;
+    while z < depth {
+        let end = (z + slices_at(z)).min(depth);
+        restored.add((z..end).map(slice).collect());
+        z = end;
+    }
+    restored.finish()
+}
+
+/// As [`restored`], all slices at once.
+pub fn restored_whole(record: CropAndResample, logits: &[f32], labels: &Labels) -> Vec<u32> {
+    restored(record, logits, labels, |_| record.resampled_shape[0]).unwrap()
 }
 
 /// The real data, where it is there.

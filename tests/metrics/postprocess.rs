@@ -1,4 +1,4 @@
-use voxseg::postprocess::{Connectivity, PostprocessError, fill_holes, keep_largest, remove_small};
+use voxseg::postprocess::{Connectivity, fill_holes, keep_largest};
 
 /// Rows of digits as labels of one slice.
 fn slice(rows: &[&str]) -> (Vec<u32>, [usize; 3]) {
@@ -25,29 +25,6 @@ fn labels_that_belong_together_are_one_component() {
         keep_largest(&mut joined, shape, &[1, 2], Connectivity::Faces),
         Ok(0)
     );
-}
-
-#[test]
-fn components_below_the_share_of_the_largest_go() {
-    let whole = ["333300", "003303", "300003", "000000"];
-    let of = |fraction| {
-        let (mut labels, shape) = slice(&whole);
-        let removed =
-            remove_small(&mut labels, shape, &[3], Connectivity::Faces, fraction).unwrap();
-        (removed, labels)
-    };
-    // Components of 6, 2 and 1 voxels.
-    assert_eq!(
-        of(1.0 / 3.0),
-        (1, slice(&["333300", "003303", "000003", "000000"]).0)
-    );
-    assert_eq!(of(0.5).0, 3);
-    assert_eq!(of(0.0).0, 0);
-    let (mut labels, shape) = slice(&whole);
-    for fraction in [-0.1, 1.1, f64::NAN] {
-        let refused = remove_small(&mut labels, shape, &[3], Connectivity::Faces, fraction);
-        assert!(matches!(refused, Err(PostprocessError::Fraction { .. })));
-    }
 }
 
 #[test]

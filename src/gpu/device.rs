@@ -133,11 +133,7 @@ impl Gpu {
                 ..Default::default()
             })
             .await
-            .map_err(|e| GpuError::Open {
-                adapter: info.name.clone(),
-                // Of wgpu's sentences some end with a full stop.
-                reason: e.to_string().trim_end_matches('.').to_owned(),
-            })?;
+            .map_err(|e| GpuError::open(&info.name, &e.to_string()))?;
         let end = Arc::new(Mutex::new(None));
         watch(&device, &end);
         Ok(Arc::new(Self {

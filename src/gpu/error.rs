@@ -102,6 +102,14 @@ impl GpuError {
         )
     }
 
+    /// [`GpuError::Open`]; some of wgpu's sentences end with a full stop, others do not.
+    pub(super) fn open(adapter: &str, reason: &str) -> Self {
+        Self::Open {
+            adapter: adapter.to_owned(),
+            reason: reason.trim_end_matches('.').to_owned(),
+        }
+    }
+
     /// An error of wgpu that no call waited for.
     pub(super) fn stray(error: wgpu::Error) -> Self {
         match error {
@@ -118,6 +126,16 @@ mod tests {
 
     fn source() -> Box<dyn std::error::Error + Send + Sync> {
         "the driver's words".into()
+    }
+
+    #[test]
+    fn an_adapter_that_does_not_open_is_the_users_to_mend() {
+        for words in ["Not enough memory left", "Not enough memory left."] {
+            let error = GpuError::open("llvmpipe", words);
+            assert!(error.is_users_fault());
+            let message = error.to_string();
+            assert!(message.contains("memory left. Close"), "{message}");
+        }
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub struct Kernel {
     pub params: &'static [Field],
     /// The storage buffers from binding 1 on.
     pub access: &'static [Access],
+    workgroup: Option<usize>,
     /// Whether it is a file of `shaders/`; neither public nor copied, so that nobody outside can say so of his own text.
     shipped: bool,
 }
@@ -67,8 +68,14 @@ impl Kernel {
             source,
             params,
             access,
+            workgroup: workgroup_of(source),
             shipped: false,
         }
+    }
+
+    /// Invocations of a workgroup, as the text says; `None` where a constant of the specialisation does.
+    pub const fn workgroup(&self) -> Option<usize> {
+        self.workgroup
     }
 
     /// For [`shipped_kernel`] alone, which takes nothing but files of `shaders/`.
@@ -122,6 +129,36 @@ impl Kernel {
             false => text,
         };
         unroll(self.name, &text)
+    }
+}
+
+/// The number in `@workgroup_size(number)`, which is written there alone.
+const fn workgroup_of(source: &str) -> Option<usize> {
+    const MARK: &[u8] = b"@workgroup_size(";
+    let text = source.as_bytes();
+    let mut start = 0;
+    while start + MARK.len() < text.len() {
+        let mut same = 0;
+        while same < MARK.len() && text[start + same] == MARK[same] {
+            same += 1;
+        }
+        if same == MARK.len() {
+            return number_before_bracket(text, start + same);
+        }
+        start += 1;
+    }
+    None
+}
+
+const fn number_before_bracket(text: &[u8], start: usize) -> Option<usize> {
+    let (mut number, mut at) = (0, start);
+    while at < text.len() && text[at].is_ascii_digit() {
+        number = 10 * number + (text[at] - b'0') as usize;
+        at += 1;
+    }
+    match number > 0 && at < text.len() && text[at] == b')' {
+        true => Some(number),
+        false => None,
     }
 }
 

@@ -21,7 +21,7 @@ mod variants;
 pub use error::{OpError, expect_shape, take};
 pub use operator::{
     Backward, BufferRef, Build, Candidates, Cost, Dispatch, Layout, Lowering, Operand, Operator,
-    ValueId, grid, pack_width,
+    ValueId, grid, grid_of, pack_width,
 };
 pub use variants::{UnknownVariant, VARIANTS, check_variant};
 

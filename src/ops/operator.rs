@@ -287,6 +287,12 @@ pub fn grid(count: usize) -> [u32; 3] {
     [count.div_ceil(y) as u32, y as u32, 1]
 }
 
+/// The [`grid`] of a kernel for one invocation each of so many. Where its workgroup is a constant of the specialisation, as
+/// many workgroups: too many rather than too few.
+pub fn grid_of(kernel: &Kernel, invocations: usize) -> [u32; 3] {
+    grid(invocations.div_ceil(kernel.workgroup().unwrap_or(1)))
+}
+
 /// The components that a kernel may load at once (its `alias Pack`): 4 where all `operands` lie in fours, else 1.
 pub fn pack_width(operands: &[&Operand]) -> u32 {
     if operands.iter().all(|o| o.is_vec4()) {

@@ -110,9 +110,26 @@ fn check_params(kernel: &Kernel, module: &naga::Module, variable: &naga::GlobalV
     assert_eq!(found, expected, "{}: parameter block", kernel.name);
 }
 
-fn check_workgroup(kernel: &Kernel, module: &naga::Module) {
+/// The workgroup that the grid is counted by: from the text, or from a constant of the specialisation. Kernels of `conv`
+/// may have constants of their own there.
+fn expected_workgroup(kernel: &Kernel, constants: &Constants) -> Option<[u32; 3]> {
+    let constant = |name| {
+        let found = constants.iter().find(|(other, _)| *other == name);
+        found.map(|&(_, value)| value)
+    };
+    let row = |lanes| [lanes, 1, 1];
+    let text = kernel.workgroup().map(|lanes| row(lanes as u32));
+    text.or_else(|| constant("LANES").map(row))
+        .or_else(|| constant("TILE").map(|edge| [edge, edge, 1]))
+}
+
+fn check_workgroup(kernel: &Kernel, constants: &Constants, module: &naga::Module) {
     let entry = &module.entry_points[0];
     assert_eq!(entry.name, "main", "{}", kernel.name);
+    match expected_workgroup(kernel, constants) {
+        Some(expected) => assert_eq!(entry.workgroup_size, expected, "{}", kernel.name),
+        None => assert!(kernel.name.starts_with("conv/"), "{}", kernel.name),
+    }
     let invocations: u32 = entry.workgroup_size.iter().product();
     assert!(invocations <= MAX_INVOCATIONS, "{}", kernel.name);
     let mut layouter = naga::proc::Layouter::default();
@@ -166,7 +183,7 @@ fn every_kernel_compiles_for_every_backend_and_matches_its_rust_side() {
             let source = kernel.specialise(&constants, false).unwrap();
             let (module, info) = parse(kernel, &source);
             check_interface(kernel, &module);
-            check_workgroup(kernel, &module);
+            check_workgroup(kernel, &constants, &module);
             write_everywhere(kernel, &module, &info);
             // For adapters that are a CPU, which are reached through Vulkan.
             let source = kernel.specialise(&constants, true).unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Fill, pad};
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{
-    Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, grid, take,
+    Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, grid_of, take,
 };
 use crate::param_block;
 use crate::tensor::Shape;
@@ -69,7 +69,7 @@ pub(super) fn dispatch(to: &mut Lowering<'_>, x: &Operand, y: &Operand, start: [
         start_h,
         start_w,
     };
-    let [gx, gy, _] = grid(y.shape.per_sample().div_ceil(256));
+    let [gx, gy, _] = grid_of(&KERNEL, y.shape.per_sample());
     let groups = [gx, gy, y.shape.n() as u32];
     to.dispatch(&KERNEL, vec![], &params, &[x, y], groups);
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::crop::{crop, dispatch as dispatch_crop};
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
-use crate::ops::{Backward, Build, Lowering, OpError, Operand, Operator, ValueId, grid, take};
+use crate::ops::{Backward, Build, Lowering, OpError, Operand, Operator, ValueId, grid_of, take};
 use crate::param_block;
 use crate::tensor::Shape;
 
@@ -140,7 +140,7 @@ fn dispatch(
             Fill::Mirror | Fill::Replicate => 0.0,
         },
     };
-    let [gx, gy, _] = grid(elements.div_ceil(256));
+    let [gx, gy, _] = grid_of(kernel, elements);
     let groups = [gx, gy, target.shape.n() as u32];
     let constants = vec![("FILL", fill.code())];
     to.dispatch(kernel, constants, &params, &[source, target], groups);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{
-    Backward, Build, Cost, Lowering, OpError, Operator, ValueId, expect_shape, grid, take,
+    Backward, Build, Cost, Lowering, OpError, Operator, ValueId, expect_shape, grid_of, take,
 };
 use crate::param_block;
 use crate::tensor::Shape;
@@ -103,7 +103,7 @@ impl Operator for Dropout {
             threshold: (f64::from(self.p) * 2f64.powi(32)) as u32,
             factor: 1.0 / (1.0 - self.p),
         };
-        let [gx, gy, _] = grid(x.shape.per_sample().div_ceil(256));
+        let [gx, gy, _] = grid_of(&KERNEL, x.shape.per_sample());
         let groups = [gx, gy, x.shape.n() as u32];
         to.dispatch(&KERNEL, vec![], &params, &[&x, &seed, &y], groups);
         Ok(())

@@ -1,7 +1,7 @@
 //! The copy behind a concatenation that could not be made in place.
 
 use crate::gpu::{Access, Kernel, ParamBlock, shipped_kernel};
-use crate::ops::{Lowering, Operand, grid};
+use crate::ops::{Lowering, Operand, grid_of};
 use crate::param_block;
 
 param_block!(Params {
@@ -28,7 +28,7 @@ pub(super) fn copy(to: &mut Lowering<'_>, x: &Operand, y: &Operand, start: usize
         y_batch: y.batch_stride,
         per_sample: per_sample as u32,
     };
-    let [gx, gy, _] = grid(per_sample.div_ceil(256));
+    let [gx, gy, _] = grid_of(&KERNEL, per_sample);
     let groups = [gx, gy, x.shape.n() as u32];
     to.dispatch(&KERNEL, vec![], &params, &[x, y], groups);
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::slice_channels;
 use crate::gpu::{Access, Kernel, ParamBlock, shipped_kernel};
-use crate::ops::{Backward, Build, Lowering, OpError, Operator, ValueId, grid, take};
+use crate::ops::{Backward, Build, Lowering, OpError, Operator, ValueId, grid_of, take};
 use crate::param_block;
 use crate::tensor::Shape;
 
@@ -78,7 +78,7 @@ impl Operator for PadChannels {
             first: first as u32,
             last: (first + x.shape.per_sample()) as u32,
         };
-        let [gx, gy, _] = grid(y.shape.per_sample().div_ceil(256));
+        let [gx, gy, _] = grid_of(&KERNEL, y.shape.per_sample());
         let groups = [gx, gy, y.shape.n() as u32];
         to.dispatch(&KERNEL, vec![], &params, &[&x, &y], groups);
         Ok(())

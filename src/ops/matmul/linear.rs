@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::gemm::{Extents, Matrix, product};
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{
-    Backward, Build, Cost, Lowering, OpError, Operator, ValueId, expect_shape, grid, take,
+    Backward, Build, Cost, Lowering, OpError, Operator, ValueId, expect_shape, grid_of, take,
 };
 use crate::param_block;
 use crate::tensor::Shape;
@@ -223,7 +223,7 @@ impl Operator for LinearBiasGrad {
             rows: dy.shape.n() as u32,
             columns: dy.shape.c() as u32,
         };
-        let groups = grid(dy.shape.c().div_ceil(64));
+        let groups = grid_of(&COLUMN_SUM, dy.shape.c());
         to.dispatch(&COLUMN_SUM, vec![], &params, &[&dy, &db], groups);
         Ok(())
     }

@@ -152,7 +152,10 @@ pub fn gradient_norm(
 }
 
 fn dense(is_dense: bool) -> Constants {
-    vec![("DENSE", u32::from(is_dense))]
+    vec![
+        ("DENSE", u32::from(is_dense)),
+        ("PER_GROUP", PER_GROUP as u32),
+    ]
 }
 
 pub(super) fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {

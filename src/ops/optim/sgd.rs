@@ -2,7 +2,7 @@
 
 use super::check_update;
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
-use crate::ops::{Cost, Lowering, OpError, Operator, grid};
+use crate::ops::{Cost, Lowering, OpError, Operator, grid_of};
 use crate::param_block;
 use crate::tensor::Shape;
 
@@ -80,7 +80,7 @@ impl Operator for SgdUpdate {
             weight_decay: self.weight_decay,
         };
         let constants = vec![("NESTEROV", u32::from(self.nesterov))];
-        let groups = grid(w.shape.len().div_ceil(256));
+        let groups = grid_of(&KERNEL, w.shape.len());
         to.dispatch(
             &KERNEL,
             constants,

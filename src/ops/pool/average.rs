@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::{PairsParams, Window, WindowParams, use_pairs};
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{
-    Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape, grid, take,
+    Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape, grid_of,
+    take,
 };
 use crate::tensor::Shape;
 
@@ -62,7 +63,7 @@ fn lower(
     if use_pairs(to.device, window, &[x, y]) {
         let params = PairsParams::new(x, y);
         let constants = vec![("DEPTH", window.kernel[0] as u32)];
-        let [gx, gy, _] = grid((params.per_sample as usize).div_ceil(256));
+        let [gx, gy, _] = grid_of(direction.pairs, params.per_sample as usize);
         let groups = [gx, gy, n];
         to.dispatch(
             direction.pairs,
@@ -76,7 +77,7 @@ fn lower(
     let elements = target.shape.per_sample();
     let params = WindowParams::new(window, x, y, elements);
     let constants = vec![("COUNT_PADDING", u32::from(count_include_pad))];
-    let [gx, gy, _] = grid(elements.div_ceil(256));
+    let [gx, gy, _] = grid_of(direction.any, elements);
     let groups = [gx, gy, n];
     to.dispatch(direction.any, constants, &params, &[source, target], groups);
 }

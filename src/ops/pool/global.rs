@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{
-    Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape, grid, take,
+    Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape, grid_of,
+    take,
 };
 use crate::param_block;
 use crate::tensor::Shape;
@@ -83,7 +84,7 @@ fn sum_stage(to: &mut Lowering<'_>, x: &Operand, y: &Operand, scale: f32) {
         per_sample: elements as u32,
         scale,
     };
-    let [gx, gy, _] = grid(elements.div_ceil(64));
+    let [gx, gy, _] = grid_of(kernel, elements);
     let groups = [gx, gy, x.shape.n() as u32];
     let constants = vec![("FAN", FAN as u32)];
     to.dispatch(kernel, constants, &params, &[x, y], groups);
@@ -174,7 +175,7 @@ impl Operator for GlobalAvgPoolBackward {
             per_sample: dx.shape.per_sample() as u32,
             scale: (1.0 / dx.shape.voxels() as f64) as f32,
         };
-        let [gx, gy, _] = grid(dx.shape.per_sample().div_ceil(256));
+        let [gx, gy, _] = grid_of(&SPREAD, dx.shape.per_sample());
         let groups = [gx, gy, dx.shape.n() as u32];
         to.dispatch(&SPREAD, vec![], &params, &[&dy, &dx], groups);
         Ok(())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{PairsParams, Window, WindowParams, use_pairs};
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{
-    Backward, Build, Lowering, OpError, Operand, Operator, ValueId, expect_shape, grid, take,
+    Backward, Build, Lowering, OpError, Operand, Operator, ValueId, expect_shape, grid_of, take,
 };
 use crate::param_block;
 use crate::tensor::Shape;
@@ -125,13 +125,13 @@ impl Operator for MaxPool {
         if use_pairs(to.device, &self.window, &[&x, &y]) {
             let params = PairsParams::new(&x, &y);
             let constants = vec![("DEPTH", self.window.kernel[0] as u32)];
-            let [gx, gy, _] = grid((params.per_sample as usize).div_ceil(256));
+            let [gx, gy, _] = grid_of(&FORWARD_PAIRS, params.per_sample as usize);
             to.dispatch(&FORWARD_PAIRS, constants, &params, &[&x, &y], [gx, gy, n]);
             return Ok(());
         }
         let elements = y.shape.per_sample();
         let params = WindowParams::new(&self.window, &x, &y, elements);
-        let [gx, gy, _] = grid(elements.div_ceil(256));
+        let [gx, gy, _] = grid_of(&FORWARD, elements);
         to.dispatch(&FORWARD, vec![], &params, &[&x, &y], [gx, gy, n]);
         Ok(())
     }
@@ -212,12 +212,12 @@ impl Operator for MaxPoolBackward {
                 columns: forward.columns,
             };
             let constants = vec![("DEPTH", self.window.kernel[0] as u32)];
-            let [gx, gy, _] = grid((params.per_sample as usize).div_ceil(256));
+            let [gx, gy, _] = grid_of(&BACKWARD_PAIRS, params.per_sample as usize);
             to.dispatch(&BACKWARD_PAIRS, constants, &params, &operands, [gx, gy, n]);
             return Ok(());
         }
         let params = self.params(&x, &y, &dy, &dx);
-        let [gx, gy, _] = grid((params.per_sample as usize).div_ceil(256));
+        let [gx, gy, _] = grid_of(&BACKWARD, params.per_sample as usize);
         to.dispatch(&BACKWARD, vec![], &params, &operands, [gx, gy, n]);
         Ok(())
     }

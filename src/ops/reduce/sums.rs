@@ -1,7 +1,7 @@
 //! Partial sums and the fixed tree that adds them.
 
 use crate::gpu::{Access, Kernel, ParamBlock, shipped_kernel};
-use crate::ops::{Lowering, Operand, grid};
+use crate::ops::{Lowering, Operand, grid_of};
 use crate::param_block;
 use crate::tensor::Shape;
 
@@ -79,7 +79,7 @@ impl Sums {
             outer_stride: target.batch_stride / self.width,
         };
         let constants = vec![("Pack", self.width), ("FAN", FAN)];
-        let groups = grid((self.rows * results).div_ceil(64));
+        let groups = grid_of(&KERNEL, self.rows * results);
         to.dispatch(&KERNEL, constants, &params, &[&self.data, target], groups);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::axis::{Axis, Mode, output};
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
-use crate::ops::{Lowering, OpError, Operand, Operator, grid, take};
+use crate::ops::{Lowering, OpError, Operand, Operator, grid_of, take};
 use crate::param_block;
 use crate::tensor::Shape;
 
@@ -62,7 +62,7 @@ fn gather(to: &mut Lowering<'_>, mode: Mode, axis: usize, dy: &Operand, dx: &Ope
     };
     let linear = matches!(mode, Mode::Linear { .. });
     let constants = vec![("LINEAR", u32::from(linear))];
-    let [gx, gy, _] = grid(dx.shape.per_sample().div_ceil(256));
+    let [gx, gy, _] = grid_of(&GATHER, dx.shape.per_sample());
     let groups = [gx, gy, dx.shape.n() as u32];
     to.dispatch(&GATHER, constants, &params, &[dy, dx], groups);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::ResampleBackward;
 use super::axis::{Axis, Mode, output};
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
-use crate::ops::{Backward, Build, Cost, Lowering, OpError, Operator, ValueId, grid, take};
+use crate::ops::{Backward, Build, Cost, Lowering, OpError, Operator, ValueId, grid_of, take};
 use crate::param_block;
 use crate::tensor::Shape;
 
@@ -113,7 +113,7 @@ impl Operator for Resample {
             Mode::Linear { .. } => &LINEAR,
             Mode::Nearest | Mode::NearestExact => &NEAREST,
         };
-        let [gx, gy, _] = grid(y.shape.per_sample().div_ceil(256));
+        let [gx, gy, _] = grid_of(kernel, y.shape.per_sample());
         let groups = [gx, gy, y.shape.n() as u32];
         to.dispatch(kernel, vec![], &params, &[&x, &y], groups);
         Ok(())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{
-    Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape, grid,
+    Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape, grid_of,
     pack_width, take,
 };
 use crate::param_block;
@@ -54,10 +54,10 @@ const FORWARD_OP: &str = "softmax.forward";
 const BACKWARD_OP: &str = "softmax.backward";
 
 /// Voxels of a pack, packs of a channel, and the grid of one invocation for each pack of a sample.
-fn tile(operands: &[&Operand], shape: Shape) -> (u32, u32, [u32; 3]) {
+fn tile(kernel: &Kernel, operands: &[&Operand], shape: Shape) -> (u32, u32, [u32; 3]) {
     let width = pack_width(operands);
     let packs = shape.voxels() / width as usize;
-    let [x, y, _] = grid(packs.div_ceil(256));
+    let [x, y, _] = grid_of(kernel, packs);
     (width, packs as u32, [x, y, shape.n() as u32])
 }
 
@@ -84,7 +84,7 @@ impl Operator for Softmax {
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
         let (x, y) = (to.inputs[0], to.outputs[0]);
-        let (width, packs, groups) = tile(&[&x, &y], x.shape);
+        let (width, packs, groups) = tile(&FORWARD, &[&x, &y], x.shape);
         let params = ForwardParams {
             x_offset: x.offset / width,
             x_batch: x.batch_stride / width,
@@ -119,7 +119,7 @@ impl Operator for SoftmaxBackward {
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
         let (y, dy, dx) = (to.inputs[0], to.inputs[1], to.outputs[0]);
-        let (width, packs, groups) = tile(&[&y, &dy, &dx], y.shape);
+        let (width, packs, groups) = tile(&BACKWARD, &[&y, &dy, &dx], y.shape);
         let params = BackwardParams {
             y_offset: y.offset / width,
             y_batch: y.batch_stride / width,

@@ -1,6 +1,7 @@
 //! What every benchmark does: measure the adapter's peak, verify a case, time it, and report it beside its twin.
 
 mod case;
+pub mod clock;
 pub mod network;
 pub mod peak;
 mod rig;

@@ -4,7 +4,7 @@
 // the same kernel on dy, draws the same mask, and nothing is stored. The seed is a graph input that changes from step to
 // step, its 32 bits stored as those of an f32; the salt tells the nodes of a graph apart. `threshold` is p * 2^32.
 // Index map: one workgroup = 256 consecutive elements of one sample; (x, y) of the grid count blocks, z is the sample.
-// Elements count densely over the tensor, wherever it lies. Exact but for the factor. Deterministic.
+// Elements count densely over the tensor, wherever it lies; `first` is the number of the first one here. Exact but for the factor. Deterministic.
 
 struct Params {
     x_offset: u32,
@@ -12,6 +12,7 @@ struct Params {
     y_offset: u32,
     y_batch: u32,
     per_sample: u32,
+    first: u32,
     unit: u32,
     seed_offset: u32,
     salt: u32,
@@ -47,7 +48,7 @@ fn main(
         return;
     }
     let n = group.z;
-    let unit = (n * params.per_sample + i) / params.unit;
+    let unit = (params.first + n * params.per_sample + i) / params.unit;
     let drawn = draw(vec3<u32>(unit, seed[params.seed_offset], params.salt));
     let value = x[params.x_offset + n * params.x_batch + i] * params.factor;
     y[params.y_offset + n * params.y_batch + i] = select(0.0, value, drawn >= params.threshold);

@@ -20,6 +20,8 @@ pub struct GpuOptions {
     pub adapter: Option<String>,
     /// Keep the bounds checks that wgpu adds to kernels.
     pub checked: bool,
+    /// Bind no more bytes of a buffer at once than so many, below what the adapter allows; for tests.
+    pub binding_limit: Option<u64>,
     /// Kernel variants to force by family, for tests and fault finding.
     pub forced_variants: BTreeMap<String, String>,
     /// Kernel variants to prefer by problem, as measured on this adapter.
@@ -139,7 +141,9 @@ impl Gpu {
         Ok(Arc::new(Self {
             profile: DeviceProfile {
                 class: class_of(&info),
-                max_binding: limits.max_storage_buffer_binding_size,
+                max_binding: limits
+                    .max_storage_buffer_binding_size
+                    .min(options.binding_limit.unwrap_or(u64::MAX)),
                 max_buffer: limits.max_buffer_size,
                 max_workgroup_memory: limits.max_compute_workgroup_storage_size,
                 max_invocations: limits.max_compute_invocations_per_workgroup,
@@ -173,6 +177,7 @@ impl Gpu {
         let options = GpuOptions {
             adapter: None,
             checked: self.checked,
+            binding_limit: Some(self.profile.max_binding),
             forced_variants: self.profile.forced_variants.clone(),
             measured_variants: measured,
         };

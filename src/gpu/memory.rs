@@ -17,6 +17,33 @@ impl GpuBuffer {
     pub fn bytes(&self) -> u64 {
         self.raw.size()
     }
+
+    /// It from byte `first` on, `most` bytes or as far as it goes.
+    pub fn range(&self, first: u64, most: u64) -> BufferRange<'_> {
+        BufferRange {
+            buffer: self,
+            first,
+            bytes: self.bytes().saturating_sub(first).min(most),
+        }
+    }
+}
+
+/// What a dispatch binds of a buffer.
+#[derive(Clone, Copy, Debug)]
+pub struct BufferRange<'a> {
+    buffer: &'a GpuBuffer,
+    first: u64,
+    bytes: u64,
+}
+
+impl BufferRange<'_> {
+    pub(super) fn binding(&self) -> wgpu::BindingResource<'_> {
+        wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+            buffer: &self.buffer.raw,
+            offset: self.first,
+            size: std::num::NonZeroU64::new(self.bytes),
+        })
+    }
 }
 
 /// wgpu copies and clears in units of 4 bytes, and refuses empty bindings.
@@ -28,9 +55,9 @@ impl Gpu {
     /// A storage buffer, zero-filled by the driver on first use.
     ///
     /// # Errors
-    /// [`GpuError::BufferTooLarge`] above the binding limit, [`GpuError::OutOfMemory`], [`GpuError::Lost`].
+    /// [`GpuError::BufferTooLarge`] above the device's limit, [`GpuError::OutOfMemory`], [`GpuError::Lost`].
     pub fn create_storage(&self, what: &str, bytes: u64) -> Result<GpuBuffer, GpuError> {
-        let limit = self.profile().max_binding.min(self.profile().max_buffer);
+        let limit = self.profile().max_buffer;
         if bytes > limit {
             return Err(GpuError::BufferTooLarge {
                 what: what.to_owned(),

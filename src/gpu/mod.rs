@@ -17,7 +17,7 @@ pub use device::{Gpu, GpuCounters, GpuOptions};
 pub use error::GpuError;
 pub(crate) use kernel::shipped_kernel;
 pub use kernel::{Access, Constants, Field, Kernel, ParamBlock};
-pub use memory::{Download, GpuBuffer, Staging};
+pub use memory::{BufferRange, Download, GpuBuffer, Staging};
 pub use pipeline::Pipeline;
 pub use profile::{AdapterClass, DeviceProfile};
 pub use recording::{DispatchTime, RecordedDispatch, Recording, Transfer};

@@ -57,6 +57,11 @@ impl DeviceProfile {
         }
     }
 
+    /// The most bytes of a buffer that a dispatch can bind.
+    pub fn binding_limit(&self) -> u64 {
+        self.max_binding.min(self.max_buffer) / 4 * 4
+    }
+
     /// The variant forced for `family`, if any.
     pub fn forced(&self, family: &str) -> Option<&str> {
         self.forced_variants.get(family).map(String::as_str)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Download, Gpu, GpuBuffer, GpuError, Pipeline, Staging};
+use super::{BufferRange, Download, Gpu, GpuBuffer, GpuError, Pipeline, Staging};
 
 /// One dispatch, ready to encode.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ impl RecordedDispatch {
         gpu: &Gpu,
         pipeline: Arc<Pipeline>,
         params: (&GpuBuffer, u64, u64),
-        storage: &[&GpuBuffer],
+        storage: &[BufferRange<'_>],
         workgroups: [u32; 3],
     ) -> Self {
         let (uniform, offset, size) = params;
@@ -32,9 +32,9 @@ impl RecordedDispatch {
         };
         let buffers = (1..)
             .zip(storage)
-            .map(|(binding, buffer)| wgpu::BindGroupEntry {
+            .map(|(binding, range)| wgpu::BindGroupEntry {
                 binding,
-                resource: buffer.raw.as_entire_binding(),
+                resource: range.binding(),
             });
         let entries: Vec<_> = std::iter::once(block).chain(buffers).collect();
         let bind_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {

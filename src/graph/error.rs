@@ -54,7 +54,7 @@ pub enum GraphError {
     },
     /// A tensor too large for the device.
     #[error(
-        "`{what}` needs {bytes} bytes, this device binds at most {limit}. Use a smaller patch (about {} of the voxels would fit), a smaller batch or fewer features",
+        "`{what}` needs {bytes} bytes in one piece, this device allows at most {limit}. Use a smaller patch (about {} of the voxels would fit), a smaller batch or fewer features",
         percent(*limit, *bytes)
     )]
     TooLarge {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use super::program::{Program, Storage};
 use super::{GraphError, Parameters, Role};
-use crate::gpu::{Download, Gpu, GpuBuffer, RecordedDispatch, Recording, Staging, Transfer};
+use crate::gpu::{
+    BufferRange, Download, Gpu, GpuBuffer, RecordedDispatch, Recording, Staging, Transfer,
+};
 use crate::ops::ValueId;
 use crate::tensor::HostTensor;
 
@@ -290,14 +292,18 @@ fn record(
         let storage = step
             .storage
             .iter()
-            .map(find)
-            .collect::<Result<Vec<_>, _>>()?;
+            .map(|bound| Ok((find(&bound.storage)?, bound.first)))
+            .collect::<Result<Vec<_>, GraphError>>()?;
+        let ranges: Vec<BufferRange<'_>> = storage
+            .iter()
+            .map(|(buffer, first)| buffer.range(*first, program.binding_limit))
+            .collect();
         let size = (step.dispatch.params.len() as u64).next_multiple_of(16);
         recording.push(RecordedDispatch::new(
             gpu,
             pipeline,
             (&uniform, offset, size),
-            &storage.iter().collect::<Vec<_>>(),
+            &ranges,
             step.dispatch.workgroups,
         ));
     }

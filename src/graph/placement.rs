@@ -216,6 +216,7 @@ pub(super) fn operand(graph: &Graph, placements: &[Placement], value: ValueId) -
     Operand {
         buffer: BufferRef::Value(at.root),
         shape: graph.value(value).shape,
+        base: 0,
         offset: at.offset as u32,
         batch_stride: at.batch_stride as u32,
     }

@@ -6,7 +6,9 @@ use super::placement::{Placement, operand, place};
 use super::plan::{MemoryPlan, Request, TRIES, peak_bytes, plan_with};
 use super::{Graph, GraphError, MOST_BYTES, Recomputed, Role};
 use crate::gpu::{Constants, DeviceProfile, Kernel};
-use crate::ops::{BufferRef, Cost, Dispatch, Layout, Lowering, OpError, Operand, ValueId};
+use crate::ops::{
+    BufferRef, Cost, Dispatch, Layout, Lowering, OpError, Operand, ValueId, lower_within_limits,
+};
 
 /// Workgroups along one axis of a grid, the same on every WebGPU device.
 const MAX_WORKGROUPS: u32 = 65_535;
@@ -33,12 +35,20 @@ pub(super) enum Storage {
     Slot(usize),
 }
 
+/// From where on a dispatch binds a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bound {
+    pub storage: Storage,
+    /// First byte.
+    pub first: u64,
+}
+
 /// One node's share of a program.
 #[derive(Debug)]
 pub(super) struct Step {
     pub node: usize,
     pub dispatch: Dispatch,
-    pub storage: Vec<Storage>,
+    pub storage: Vec<Bound>,
 }
 
 /// A lowered and planned graph.
@@ -48,6 +58,8 @@ pub struct Program {
     pub(super) steps: Vec<Step>,
     pub(super) outputs: Vec<(ValueId, Storage, Operand)>,
     pub(super) residents: Vec<Resident>,
+    /// The most bytes of a buffer that a dispatch binds.
+    pub(super) binding_limit: u64,
     plan: MemoryPlan,
     peak_bytes: u64,
     recomputed: Vec<Recomputed>,
@@ -145,8 +157,13 @@ impl Program {
                 let storage = dispatch
                     .buffers
                     .iter()
-                    .map(|b| storage_of(tenant(node, *b)))
-                    .collect::<Result<_, _>>()?;
+                    .map(|b| {
+                        Ok(Bound {
+                            storage: storage_of(tenant(node, b.buffer))?,
+                            first: 4 * u64::from(b.base),
+                        })
+                    })
+                    .collect::<Result<_, GraphError>>()?;
                 steps.push(Step {
                     node,
                     dispatch,
@@ -165,6 +182,7 @@ impl Program {
             steps,
             outputs,
             residents,
+            binding_limit: device.binding_limit(),
             peak_bytes: peak_bytes(&list),
             plan,
             graph,
@@ -275,13 +293,23 @@ struct Lowered {
     touched: Vec<ValueId>,
 }
 
+/// Bound from its place on where the buffer is too large to be bound from the start.
+fn near(operand: Operand, device: &DeviceProfile) -> Operand {
+    match operand.reach() > device.binding_limit() {
+        true => operand.rebased(),
+        false => operand,
+    }
+}
+
 fn lower_nodes(
     graph: &Graph,
     placements: &[Placement],
     device: &DeviceProfile,
 ) -> Result<Vec<Lowered>, GraphError> {
     let operands = |ids: &[ValueId]| -> Vec<Operand> {
-        ids.iter().map(|&v| operand(graph, placements, v)).collect()
+        ids.iter()
+            .map(|&v| near(operand(graph, placements, v), device))
+            .collect()
     };
     graph
         .nodes()
@@ -293,12 +321,19 @@ fn lower_nodes(
                 node.op.layout(),
                 Layout::SliceChannels { .. } | Layout::Reshape
             ) {
-                node.op
-                    .lower(&mut lowering)
-                    .map_err(|source| GraphError::Node {
+                lower_within_limits(node.op.as_ref(), &mut lowering).map_err(|source| {
+                    GraphError::Node {
                         node: node.name.clone(),
                         source,
-                    })?;
+                    }
+                })?;
+            }
+            if !lowering.fits() {
+                return Err(GraphError::TooLarge {
+                    what: node.name.clone(),
+                    bytes: lowering.reach(),
+                    limit: device.binding_limit(),
+                });
             }
             let (scratch, dispatches) = (lowering.scratch, lowering.dispatches);
             Ok(Lowered {
@@ -347,9 +382,9 @@ fn lifetimes(
     requests
 }
 
-/// The most bytes that a buffer may have: what the device binds, with elements that u32 can number.
+/// The most bytes that a buffer may have, with elements that u32 can number.
 fn buffer_limit(device: &DeviceProfile) -> u64 {
-    device.max_binding.min(device.max_buffer).min(MOST_BYTES)
+    device.max_buffer.min(MOST_BYTES)
 }
 
 /// Every value in use must fit a buffer; the largest is named where some do not. Before lowering, which computes with sizes, and whose dispatches for a huge batch

@@ -12,6 +12,7 @@ pub mod matmul;
 pub mod norm;
 mod operator;
 pub mod optim;
+mod parts;
 pub mod pool;
 pub mod reduce;
 pub mod resample;
@@ -20,9 +21,10 @@ mod variants;
 
 pub use error::{OpError, expect_shape, take};
 pub use operator::{
-    Backward, BufferRef, Build, Candidates, Cost, Dispatch, Layout, Lowering, Operand, Operator,
-    ValueId, grid, grid_of, pack_width,
+    Backward, Binding, BufferRef, Build, Candidates, Cost, Dispatch, Layout, Lowering, Operand,
+    Operator, ValueId, grid, grid_of, pack_width,
 };
+pub(crate) use parts::lower_within_limits;
 pub use variants::{UnknownVariant, VARIANTS, check_variant};
 
 use crate::gpu::{Constants, Kernel};

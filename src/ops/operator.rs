@@ -80,6 +80,15 @@ pub trait Operator: Debug + Send + Sync {
     /// [`OpError`] where the device cannot run it.
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError>;
 
+    /// Like [`Operator::lower`], for operands that are larger than the device can bind at once: part by part, each within
+    /// the limit. By default it is the same, which ends as an error that names the size.
+    ///
+    /// # Errors
+    /// As [`Operator::lower`].
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        self.lower(to)
+    }
+
     /// The work of one run.
     fn cost(&self, inputs: &[Shape], outputs: &[Shape]) -> Cost {
         Cost {
@@ -174,14 +183,16 @@ pub enum BufferRef {
 }
 
 /// A tensor in memory: element (n, c, z, y, x) lies at
-/// `offset + n * batch_stride + ((c * D + z) * H + y) * W + x` (f32 elements) of its buffer.
+/// `offset + n * batch_stride + ((c * D + z) * H + y) * W + x` (f32 elements) of what is bound of its buffer.
 #[derive(Clone, Copy, Debug)]
 pub struct Operand {
     /// The buffer.
     pub buffer: BufferRef,
     /// Extent.
     pub shape: Shape,
-    /// First element.
+    /// Element of the buffer from which on it is bound; 0 unless the buffer is too large to be bound whole.
+    pub base: u32,
+    /// First element, counted from `base`.
     pub offset: u32,
     /// Elements from one sample to the next.
     pub batch_stride: u32,
@@ -197,14 +208,28 @@ impl Operand {
 
     /// Whether it lies where `other` lies.
     pub fn is_at(&self, other: &Self) -> bool {
-        (self.buffer, self.offset, self.batch_stride)
-            == (other.buffer, other.offset, other.batch_stride)
+        (self.buffer, self.start(), self.batch_stride)
+            == (other.buffer, other.start(), other.batch_stride)
+    }
+
+    /// Its first element, counted from the start of the buffer.
+    pub fn start(&self) -> usize {
+        self.base as usize + self.offset as usize
     }
 
     /// Whether its elements lie without a gap.
     pub fn is_dense(&self) -> bool {
         self.shape.n() == 1 || self.batch_stride as usize == self.shape.per_sample()
     }
+}
+
+/// What a dispatch binds: a buffer from an element on, as far as it goes or may be bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The buffer.
+    pub buffer: BufferRef,
+    /// First element (f32).
+    pub base: u32,
 }
 
 /// One dispatch, as plain data.
@@ -217,7 +242,7 @@ pub struct Dispatch {
     /// Its parameter block.
     pub params: Vec<u8>,
     /// Its storage buffers, from binding 1 on.
-    pub buffers: Vec<BufferRef>,
+    pub buffers: Vec<Binding>,
     /// Workgroups along x, y, z.
     pub workgroups: [u32; 3],
 }
@@ -235,6 +260,8 @@ pub struct Lowering<'a> {
     pub scratch: Vec<usize>,
     /// The dispatches so far, in order.
     pub dispatches: Vec<Dispatch>,
+    /// The most bytes that a dispatch reaches of one binding.
+    pub(super) widest: u64,
 }
 
 impl<'a> Lowering<'a> {
@@ -246,6 +273,7 @@ impl<'a> Lowering<'a> {
             outputs,
             scratch: Vec::new(),
             dispatches: Vec::new(),
+            widest: 0,
         }
     }
 
@@ -255,6 +283,7 @@ impl<'a> Lowering<'a> {
         Operand {
             buffer: BufferRef::Scratch(self.scratch.len() - 1),
             shape,
+            base: 0,
             offset: 0,
             batch_stride: shape.per_sample() as u32,
         }
@@ -269,11 +298,17 @@ impl<'a> Lowering<'a> {
         operands: &[&Operand],
         workgroups: [u32; 3],
     ) {
+        let reach = operands.iter().map(|o| o.reach()).max();
+        self.widest = self.widest.max(reach.unwrap_or(0));
+        let binding = |o: &&Operand| Binding {
+            buffer: o.buffer,
+            base: o.base,
+        };
         self.dispatches.push(Dispatch {
             kernel,
             constants,
             params: bytemuck::bytes_of(params).to_vec(),
-            buffers: operands.iter().map(|o| o.buffer).collect(),
+            buffers: operands.iter().map(binding).collect(),
             workgroups,
         });
     }

@@ -114,7 +114,7 @@ fn the_text_names_the_device_and_the_figures() {
 fn a_network_too_large_says_the_figure_and_what_would_fit() {
     let patch = "1024,1024,1024";
     let run = inspect(&["--network", "nnunet3d", "--patch", patch]);
-    let run = run.refused(&["needs 549755813888 bytes", "binds at most", "A patch of"]);
+    let run = run.refused(&["needs 549755813888 bytes", "allows at most", "A patch of"]);
     let error = run.stderr.lines().last().expect("a line");
     let words = error.split("A patch of ").nth(1).expect("a patch");
     let fitting = words.split(' ').next().expect("a word");

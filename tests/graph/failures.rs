@@ -61,7 +61,7 @@ impl Operator for Greedy {
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
         elementwise::Add.lower(to)?;
-        to.dispatches[0].buffers[0] = BufferRef::Scratch(3);
+        to.dispatches[0].buffers[0].buffer = BufferRef::Scratch(3);
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ mod direction;
 #[path = "../fixtures/loader.rs"]
 mod fixtures;
 mod parity;
+mod parts;
 
 use std::sync::{Arc, OnceLock};
 

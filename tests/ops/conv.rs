@@ -370,12 +370,8 @@ fn check_fixture(file: &str, operator: impl Fn(ConvAttributes, [usize; 3]) -> Ar
         let terms = (a.taps() * x.shape.c().max(y.shape.c())).max(2 * y.shape.voxels());
         let mut inputs = vec![(x, true), (w, false)];
         inputs.extend(bias.clone().map(|b| (b, false)));
-        let run = Case {
-            name: format!("{file} {}", case.name()),
-            op: operator(a, y.shape.spatial()),
-            inputs,
-            variants: Vec::new(),
-        };
+        let name = format!("{file} {}", case.name());
+        let run = Case::of(name, operator(a, y.shape.spatial()), inputs);
         run.check_forward(&[y], Tolerance::for_terms(terms));
         let mut grads = vec![Some(tensor(&case, "dx")), Some(tensor(&case, "dw"))];
         grads.extend(bias.map(|_| Some(tensor(&case, "db"))));

@@ -4,6 +4,7 @@
 //! outputs are produced inside a concatenation between canaries. Memory is dirtied with NaN before the run that
 //! counts, so an element that a kernel forgets to write or wrongly reads shows.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
@@ -29,6 +30,17 @@ pub fn gpu() -> Arc<Gpu> {
         },
     )
     .clone()
+}
+
+/// The same adapter with bounds checks: what a kernel reads outside of its bindings is not what lies there.
+pub fn checked_gpu() -> Arc<Gpu> {
+    static GPU: OnceLock<Arc<Gpu>> = OnceLock::new();
+    let options = GpuOptions {
+        checked: true,
+        ..GpuOptions::default()
+    };
+    let open = || pollster::block_on(Gpu::open(&options)).unwrap_or_else(|e| panic!("{e}"));
+    GPU.get_or_init(open).clone()
 }
 
 /// Numbers drawn evenly from [-1, 1], rounded to f32 so that the reference sees what the device sees.
@@ -61,6 +73,7 @@ pub fn stored(tensor: &Stored) -> HostTensor<f64> {
 pub type Upstream<'a> = (&'a [Option<HostTensor<f64>>], &'a [bool]);
 
 /// One operator on given inputs.
+#[derive(Clone)]
 pub struct Case {
     /// Printed with every figure.
     pub name: String,
@@ -70,6 +83,10 @@ pub struct Case {
     pub inputs: Vec<(HostTensor<f64>, bool)>,
     /// Kernel variants to force, by family.
     pub variants: Vec<(&'static str, &'static str)>,
+    /// The most bytes that a dispatch may bind of a buffer, where that is less than the device allows.
+    pub binding_limit: Option<u64>,
+    /// Dispatches of the last run.
+    pub dispatches: Cell<usize>,
 }
 
 impl Case {
@@ -79,11 +96,22 @@ impl Case {
         op: impl Operator + 'static,
         inputs: Vec<(HostTensor<f64>, bool)>,
     ) -> Self {
+        Self::of(name, Arc::new(op), inputs)
+    }
+
+    /// [`Case::new`] of an operator that is shared.
+    pub fn of(
+        name: impl Into<String>,
+        op: Arc<dyn Operator>,
+        inputs: Vec<(HostTensor<f64>, bool)>,
+    ) -> Self {
         Self {
             name: name.into(),
-            op: Arc::new(op),
+            op,
             inputs,
             variants: Vec::new(),
+            binding_limit: None,
+            dispatches: Cell::new(0),
         }
     }
 
@@ -102,6 +130,7 @@ impl Case {
             .map(|&(f, v)| (f.to_owned(), v.to_owned()))
             .collect();
         profile.forced_variants = forced;
+        profile.max_binding = self.binding_limit.unwrap_or(profile.max_binding);
         profile
     }
 
@@ -184,7 +213,12 @@ impl Case {
         let program =
             Program::compile(graph, &fetched, &self.profile(), ProgramOptions::default()).unwrap();
         assert_listed(&program);
-        let mut parameters = Parameters::new(gpu(), 0);
+        self.dispatches.set(program.dispatch_count());
+        let gpu = match self.binding_limit {
+            Some(_) => checked_gpu(),
+            None => gpu(),
+        };
+        let mut parameters = Parameters::new(gpu, 0);
         let executor = Executor::new(program, &mut parameters).unwrap();
         let dirty: Vec<(ValueId, Vec<f32>)> = feeds
             .iter()

@@ -15,6 +15,7 @@ mod loss;
 mod matmul;
 mod norm;
 mod optim;
+mod parts;
 mod pool;
 mod resample;
 mod softmax;

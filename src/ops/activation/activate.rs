@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Activation;
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
+use crate::ops::parts::{Samples, by_channels};
 use crate::ops::reduce::{ChannelProducts, MAP_STEPS, Tiling};
 use crate::ops::{
     Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape,
@@ -133,6 +134,10 @@ impl Operator for Activate {
         Ok(())
     }
 
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        by_channels(to, 1, Samples::Apart, |part| self.lower(part))
+    }
+
     fn cost(&self, inputs: &[Shape], _outputs: &[Shape]) -> Cost {
         let elements = inputs[0].len() as f64;
         Cost {
@@ -186,6 +191,10 @@ impl Operator for ActivateBackward {
         let operands = [&x, &slopes, upstream, &dx];
         to.dispatch(&BACKWARD, constants, &params, &operands, groups);
         Ok(())
+    }
+
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        by_channels(to, 1, Samples::Apart, |part| self.lower(part))
     }
 
     fn in_place(&self) -> Vec<usize> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Fill, pad};
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
+use crate::ops::parts::{Samples, by_channels};
 use crate::ops::{
     Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, grid_of, take,
 };
@@ -113,6 +114,10 @@ impl Operator for Crop {
         let (x, y) = (to.inputs[0], to.outputs[0]);
         dispatch(to, &x, &y, self.start);
         Ok(())
+    }
+
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        by_channels(to, 1, Samples::Apart, |part| self.lower(part))
     }
 
     fn cost(&self, _inputs: &[Shape], outputs: &[Shape]) -> Cost {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::crop::{crop, dispatch as dispatch_crop};
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
+use crate::ops::parts::{Samples, by_channels};
 use crate::ops::{Backward, Build, Lowering, OpError, Operand, Operator, ValueId, grid_of, take};
 use crate::param_block;
 use crate::tensor::Shape;
@@ -193,6 +194,10 @@ impl Operator for Pad {
         dispatch(to, &FORWARD, (&x, &y), (&x, &y), border);
         Ok(())
     }
+
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        by_channels(to, 1, Samples::Apart, |part| self.lower(part))
+    }
 }
 
 /// dx of [`Pad`]: input dy (N, C, padded), output dx (N, C, size). A voxel gathers from all its images in the border.
@@ -241,6 +246,10 @@ impl Operator for PadBackward {
             }
         }
         Ok(())
+    }
+
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        by_channels(to, 1, Samples::Apart, |part| self.lower(part))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
+use crate::ops::parts::{Samples, by_channels};
 use crate::ops::reduce::{SUM_STEPS, Sums, Tiling, specialisations};
 use crate::ops::{Build, Cost, Lowering, OpError, Operator, ValueId, take};
 use crate::param_block;
@@ -64,6 +65,10 @@ impl Operator for BiasGrad {
         );
         partials.total_into(to, &db);
         Ok(())
+    }
+
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        by_channels(to, 1, Samples::Together, |part| self.lower(part))
     }
 
     fn cost(&self, inputs: &[Shape], _outputs: &[Shape]) -> Cost {

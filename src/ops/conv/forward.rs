@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::attributes::{expect_bias, with_bias};
 use super::{
     ConvAttributes, Direction, Problem, Variant, bias_grad, candidates, choose, conv_input_grad,
-    conv_weight_grad, depthwise, depthwise_strips, gemm, lanes, naive, winograd,
+    conv_weight_grad, depthwise, depthwise_strips, gemm, lanes, naive, parts, winograd,
 };
 use crate::gpu::DeviceProfile;
 use crate::ops::{
@@ -103,6 +103,10 @@ impl Operator for ConvForward {
             Variant::Naive => naive::forward(to, &problem, &x, &w, bias.as_ref(), &y),
         }
         Ok(())
+    }
+
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        parts::correlate(to, Direction::Forward, self.attributes)
     }
 
     fn cost(&self, inputs: &[Shape], outputs: &[Shape]) -> Cost {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::attributes::{expect_bias, with_bias};
 use super::{
     ConvAttributes, Direction, Problem, Variant, bias_grad, candidates, choose, conv,
-    conv_weight_grad, depthwise, depthwise_strips, gemm, lanes, naive, winograd,
+    conv_weight_grad, depthwise, depthwise_strips, gemm, lanes, naive, parts, winograd,
 };
 use crate::gpu::DeviceProfile;
 use crate::ops::{
@@ -107,6 +107,10 @@ impl Operator for ConvInputGrad {
             Variant::Naive => naive::input_grad(to, &problem, &dy, &w, bias.as_ref(), &dx),
         }
         Ok(())
+    }
+
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        parts::correlate(to, Direction::InputGrad, self.attributes)
     }
 
     fn cost(&self, inputs: &[Shape], outputs: &[Shape]) -> Cost {

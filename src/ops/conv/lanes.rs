@@ -112,13 +112,11 @@ impl Plan {
         let is_made_for =
             device.class == AdapterClass::CpuLike && device.has_subgroups_of(LANES as u32);
         let plan = is_made_for.then(|| Self::of(direction, problem))??;
-        let limit = device.max_binding.min(device.max_buffer);
-        let largest = plan
-            .padded()
-            .len()
-            .max(plan.classes_side_by_side().len())
-            .max(plan.packed_len());
-        (4 * largest as u64 <= limit).then_some(plan)
+        // Cut into parts, it is at least a plane of the target with all of the source's channels.
+        let mut plane = plan;
+        plane.size[0] = 1;
+        let least = plan.packed_len().max(plane.padded().len());
+        (4 * least as u64 <= device.binding_limit()).then_some(plan)
     }
 
     fn of(direction: Direction, problem: &Problem) -> Option<Self> {

@@ -16,6 +16,7 @@ mod gemm_weight_grad;
 mod input_grad;
 mod lanes;
 mod naive;
+mod parts;
 mod weight_grad;
 mod weight_grad_lanes;
 mod winograd;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     ConvAttributes, Direction, Problem, Variant, candidates, choose, depthwise, depthwise_strips,
-    gemm_weight_grad, naive, weight_grad_lanes,
+    gemm_weight_grad, naive, parts, weight_grad_lanes,
 };
 use crate::gpu::DeviceProfile;
 use crate::ops::{
@@ -59,6 +59,10 @@ impl Operator for ConvWeightGrad {
             Variant::Winograd(_) | Variant::Naive => naive::weight_grad(to, &problem, &x, &dy, &dw),
         }
         Ok(())
+    }
+
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        parts::weight_grad(to, self.attributes)
     }
 
     fn cost(&self, inputs: &[Shape], _outputs: &[Shape]) -> Cost {

@@ -195,16 +195,11 @@ impl Plan {
         let tile = TILE_SHAPES
             .into_iter()
             .min_by_key(|&tile| counts(tile).iter().product::<usize>())?;
-        let plan = Self {
+        Some(Self {
             tiling: Tiling::of(problem)?,
             tile,
             tiles: counts(tile),
-        };
-        let limit = device.max_binding.min(device.max_buffer);
-        let fits = |source: Shape, [h, w]: [usize; 2]| {
-            4 * source.with_spatial([source.spatial()[0], h, w]).len() as u64 <= limit
-        };
-        (fits(problem.x, plan.x_extent()) && fits(problem.y, plan.y_extent())).then_some(plan)
+        })
     }
 
     /// Rows and row length of x, in floats; rows are whole vec4.

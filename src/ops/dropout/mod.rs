@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
+use crate::ops::parts::channels_at_once;
 use crate::ops::{
-    Backward, Build, Cost, Lowering, OpError, Operator, ValueId, expect_shape, grid_of, take,
+    Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape, grid_of,
+    take,
 };
 use crate::param_block;
 use crate::tensor::Shape;
@@ -15,6 +17,7 @@ param_block!(Params {
     y_offset: u32,
     y_batch: u32,
     per_sample: u32,
+    first: u32,
     unit: u32,
     seed_offset: u32,
     salt: u32,
@@ -49,6 +52,32 @@ pub struct Dropout {
     pub unit: DropoutUnit,
     /// Tells the dropouts of a graph apart.
     pub salt: u32,
+}
+
+impl Dropout {
+    /// Appends the dropout of elements that are numbered from `first` on.
+    fn apply(&self, to: &mut Lowering<'_>, first: usize, [x, seed, y]: [&Operand; 3]) {
+        let unit = match self.unit {
+            DropoutUnit::Element => 1,
+            DropoutUnit::Channel => x.shape.voxels(),
+        };
+        let params = Params {
+            x_offset: x.offset,
+            x_batch: x.batch_stride,
+            y_offset: y.offset,
+            y_batch: y.batch_stride,
+            per_sample: x.shape.per_sample() as u32,
+            first: first as u32,
+            unit: unit as u32,
+            seed_offset: seed.offset,
+            salt: self.salt,
+            threshold: (f64::from(self.p) * 2f64.powi(32)) as u32,
+            factor: 1.0 / (1.0 - self.p),
+        };
+        let [gx, gy, _] = grid_of(&KERNEL, x.shape.per_sample());
+        let groups = [gx, gy, x.shape.n() as u32];
+        to.dispatch(&KERNEL, vec![], &params, &[x, seed, y], groups);
+    }
 }
 
 const OP: &str = "dropout.apply";
@@ -87,25 +116,22 @@ impl Operator for Dropout {
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
         let (x, seed, y) = (to.inputs[0], to.inputs[1], to.outputs[0]);
-        let unit = match self.unit {
-            DropoutUnit::Element => 1,
-            DropoutUnit::Channel => x.shape.voxels(),
-        };
-        let params = Params {
-            x_offset: x.offset,
-            x_batch: x.batch_stride,
-            y_offset: y.offset,
-            y_batch: y.batch_stride,
-            per_sample: x.shape.per_sample() as u32,
-            unit: unit as u32,
-            seed_offset: seed.offset,
-            salt: self.salt,
-            threshold: (f64::from(self.p) * 2f64.powi(32)) as u32,
-            factor: 1.0 / (1.0 - self.p),
-        };
-        let [gx, gy, _] = grid_of(&KERNEL, x.shape.per_sample());
-        let groups = [gx, gy, x.shape.n() as u32];
-        to.dispatch(&KERNEL, vec![], &params, &[&x, &seed, &y], groups);
+        self.apply(to, 0, [&x, &seed, &y]);
+        Ok(())
+    }
+
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        let (x, seed, y) = (to.inputs[0], to.inputs[1], to.outputs[0]);
+        let channels = x.shape.c();
+        let together = channels_at_once(to, x.shape);
+        for n in 0..x.shape.n() {
+            for first in (0..channels).step_by(together) {
+                let range = first..channels.min(first + together);
+                let of = |o: &Operand| o.samples(n..n + 1).channels(range.clone());
+                let before = (n * channels + first) * x.shape.voxels();
+                self.apply(to, before, [&of(&x), &seed, &of(&y)]);
+            }
+        }
         Ok(())
     }
 

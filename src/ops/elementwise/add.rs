@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use super::binary::{self, Operation};
-use crate::ops::{Backward, Build, Cost, Lowering, OpError, Operator, ValueId, expect_shape, take};
+use crate::ops::parts::{Samples, by_channels};
+use crate::ops::{
+    Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape, take,
+};
 use crate::tensor::Shape;
 
 /// y = a + b; a, b, y (N, C, D, H, W). Both gradients are dy.
@@ -37,6 +40,10 @@ impl Operator for Add {
         Ok(())
     }
 
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        by_channels(to, 1, Samples::Apart, |part| self.lower(part))
+    }
+
     fn in_place(&self) -> Vec<usize> {
         vec![0, 1]
     }
@@ -48,6 +55,17 @@ impl Operator for Add {
             bytes: 12.0 * elements,
         }
     }
+}
+
+/// Appends sum = sum + term, of one shape, in place.
+pub(in crate::ops) fn add_to(
+    to: &mut Lowering<'_>,
+    sum: &Operand,
+    term: &Operand,
+) -> Result<(), OpError> {
+    to.part(to.scratch.len(), &[*sum, *term], &[*sum], |part| {
+        Add.lower(part)
+    })
 }
 
 /// Appends y = a + b.

@@ -5,6 +5,7 @@ mod binary;
 mod multiply;
 mod scale_channels;
 
+pub(in crate::ops) use add::add_to;
 pub use add::{Add, add};
 pub use multiply::{Multiply, multiply};
 pub use scale_channels::{ScaleChannels, scale_channels};

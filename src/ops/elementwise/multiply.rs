@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::binary::{self, Operation};
+use crate::ops::parts::{Samples, by_channels};
 use crate::ops::{Backward, Build, Cost, Lowering, OpError, Operator, ValueId, expect_shape, take};
 use crate::tensor::Shape;
 
@@ -42,6 +43,10 @@ impl Operator for Multiply {
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
         binary::lower(Operation::Multiply, to);
         Ok(())
+    }
+
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        by_channels(to, 1, Samples::Apart, |part| self.lower(part))
     }
 
     fn in_place(&self) -> Vec<usize> {

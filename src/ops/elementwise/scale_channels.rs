@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::gpu::{Access, Kernel, ParamBlock, shipped_kernel};
+use crate::ops::parts::{Samples, by_channels};
 use crate::ops::reduce::{ChannelProducts, MAP_STEPS, Tiling};
 use crate::ops::{Backward, Build, Cost, Lowering, OpError, Operator, ValueId, expect_shape, take};
 use crate::param_block;
@@ -82,6 +83,10 @@ impl Operator for ScaleChannels {
             groups,
         );
         Ok(())
+    }
+
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        by_channels(to, 1, Samples::Apart, |part| self.lower(part))
     }
 
     fn cost(&self, inputs: &[Shape], _outputs: &[Shape]) -> Cost {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::copy::copy;
 use super::slice_channels;
+use crate::ops::parts::copy_apart;
 use crate::ops::{Backward, Build, Layout, Lowering, OpError, Operator, ValueId};
 use crate::tensor::Shape;
 
@@ -63,12 +64,26 @@ impl Operator for Concat {
         let y = to.outputs[0];
         let mut start = 0;
         for x in to.inputs {
-            let in_place = (x.buffer, x.offset as usize, x.batch_stride)
-                == (y.buffer, y.offset as usize + start, y.batch_stride);
+            let in_place = (x.buffer, x.start(), x.batch_stride)
+                == (y.buffer, y.start() + start, y.batch_stride);
             if !in_place {
                 copy(to, x, &y, start);
             }
             start += x.shape.per_sample();
+        }
+        Ok(())
+    }
+
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        let y = to.outputs[0];
+        let mut first = 0;
+        for x in to.inputs {
+            let channels = first..first + x.shape.c();
+            let place = y.channels(channels.clone());
+            if !x.is_at(&place) {
+                copy_apart(to, x, &place);
+            }
+            first = channels.end;
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ pub use reshape::{Reshape, reshape};
 pub use slice::{SliceChannels, slice_channels};
 
 use crate::gpu::{Constants, Kernel};
+use crate::ops::parts;
 
 /// The kernels of this family with the specialisations in use, for the checks that need no GPU.
 pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
@@ -19,4 +20,7 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
         (&copy::KERNEL, vec![vec![]]),
         (&pad_channels::KERNEL, vec![vec![]]),
     ]
+    .into_iter()
+    .chain(parts::kernels())
+    .collect()
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::slice_channels;
 use crate::gpu::{Access, Kernel, ParamBlock, shipped_kernel};
-use crate::ops::{Backward, Build, Lowering, OpError, Operator, ValueId, grid_of, take};
+use crate::ops::parts::channels_at_once;
+use crate::ops::{Backward, Build, Lowering, OpError, Operand, Operator, ValueId, grid_of, take};
 use crate::param_block;
 use crate::tensor::Shape;
 
@@ -68,21 +69,46 @@ impl Operator for PadChannels {
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
         let (x, y) = (to.inputs[0], to.outputs[0]);
-        let first = self.start * x.shape.voxels();
-        let params = Params {
-            x_offset: x.offset,
-            x_batch: x.batch_stride,
-            y_offset: y.offset,
-            y_batch: y.batch_stride,
-            per_sample: y.shape.per_sample() as u32,
-            first: first as u32,
-            last: (first + x.shape.per_sample()) as u32,
-        };
-        let [gx, gy, _] = grid_of(&KERNEL, y.shape.per_sample());
-        let groups = [gx, gy, y.shape.n() as u32];
-        to.dispatch(&KERNEL, vec![], &params, &[&x, &y], groups);
+        dispatch(to, &x, self.start, &y);
         Ok(())
     }
+
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        let (x, y) = (to.inputs[0], to.outputs[0]);
+        let end = self.start + x.shape.c();
+        let together = channels_at_once(to, y.shape);
+        for n in 0..y.shape.n() {
+            let (x, y) = (x.samples(n..n + 1), y.samples(n..n + 1));
+            for first in (0..self.channels).step_by(together) {
+                let last = self.channels.min(first + together);
+                // Where x does not reach, none of it: any of its channels can be bound.
+                let covered = self.start.max(first)..end.min(last).max(self.start.max(first));
+                let from = match covered.is_empty() {
+                    true => x.channels(0..0),
+                    false => x.channels(covered.start - self.start..covered.end - self.start),
+                };
+                dispatch(to, &from, covered.start - first, &y.channels(first..last));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Appends y = zeros but for the channels from `start` on, which are x.
+fn dispatch(to: &mut Lowering<'_>, x: &Operand, start: usize, y: &Operand) {
+    let first = start * x.shape.voxels();
+    let params = Params {
+        x_offset: x.offset,
+        x_batch: x.batch_stride,
+        y_offset: y.offset,
+        y_batch: y.batch_stride,
+        per_sample: y.shape.per_sample() as u32,
+        first: first as u32,
+        last: (first + x.shape.per_sample()) as u32,
+    };
+    let [gx, gy, _] = grid_of(&KERNEL, y.shape.per_sample());
+    let groups = [gx, gy, y.shape.n() as u32];
+    to.dispatch(&KERNEL, vec![], &params, &[x, y], groups);
 }
 
 /// Appends zeros around the channels of `x`.

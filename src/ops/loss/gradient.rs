@@ -5,6 +5,7 @@ use super::segmentation::{
     Inputs, common_constants, gamma, ignore_code, is_squared, specialisations,
 };
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
+use crate::ops::parts::by_slabs;
 use crate::ops::{Cost, Lowering, OpError, Operator};
 use crate::param_block;
 use crate::tensor::Shape;
@@ -128,6 +129,10 @@ impl Operator for SegmentationLossGradient {
         let grid = [groups as u32, shape.n() as u32, 1];
         to.dispatch(&KERNEL, constants(a, shape.c()), &params, &operands, grid);
         Ok(())
+    }
+
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        by_slabs(to, |part, _| self.lower(part))
     }
 
     fn cost(&self, inputs: &[Shape], outputs: &[Shape]) -> Cost {

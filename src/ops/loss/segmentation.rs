@@ -6,6 +6,8 @@ use super::gradient::SegmentationLossGradient;
 use super::reduce::{self, Partials};
 use super::{Activation, LossAttributes, MAX_CLASSES, Normalise, PixelLoss, RegionLoss};
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
+use crate::ops::elementwise::add_to;
+use crate::ops::parts::by_slabs;
 use crate::ops::{
     Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape,
 };
@@ -140,6 +142,11 @@ fn sums_constants(attributes: &LossAttributes, classes: usize) -> Constants {
     constants
 }
 
+/// Sums of one sample.
+fn sums_of(logits: Shape) -> usize {
+    3 * logits.c() + 3
+}
+
 impl SegmentationLoss {
     fn bad(reason: impl Into<String>) -> OpError {
         OpError::Attribute {
@@ -221,12 +228,17 @@ impl SegmentationLoss {
         Ok(logits)
     }
 
-    fn lower_sums(&self, to: &mut Lowering<'_>) -> Operand {
+    /// Space for the sums over all voxels of each sample.
+    fn totals(to: &mut Lowering<'_>) -> Operand {
+        let shape = to.inputs[0].shape;
+        to.scratch(Shape::new(shape.n(), sums_of(shape), 1, 1, 1))
+    }
+
+    fn lower_sums(&self, to: &mut Lowering<'_>, totals: &Operand) {
         let a = &self.attributes;
         let inputs = Inputs::of(a, to.inputs);
         let shape = inputs.logits.shape;
-        let rows = 3 * shape.c() + 3;
-        let partials = Partials::over(shape.n(), rows, shape.voxels());
+        let partials = Partials::over(shape.n(), sums_of(shape), shape.voxels());
         let scratch = to.scratch(partials.shape());
         let params = SumsParams {
             x_offset: inputs.logits.offset,
@@ -250,9 +262,7 @@ impl SegmentationLoss {
         ];
         let constants = sums_constants(a, shape.c());
         to.dispatch(&SUMS, constants, &params, &operands, partials.workgroups());
-        let totals = to.scratch(Shape::new(shape.n(), rows, 1, 1, 1));
-        reduce::rows(to, partials, &scratch, &totals);
-        totals
+        reduce::rows(to, partials, &scratch, totals);
     }
 
     fn lower_finish(&self, to: &mut Lowering<'_>, totals: &Operand) {
@@ -343,7 +353,23 @@ impl Operator for SegmentationLoss {
     }
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
-        let totals = self.lower_sums(to);
+        let totals = Self::totals(to);
+        self.lower_sums(to, &totals);
+        self.lower_finish(to, &totals);
+        Ok(())
+    }
+
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        let totals = Self::totals(to);
+        by_slabs(to, |part, slab| {
+            if slab == 0 {
+                self.lower_sums(part, &totals);
+                return Ok(());
+            }
+            let more = Self::totals(part);
+            self.lower_sums(part, &more);
+            add_to(part, &totals, &more)
+        })?;
         self.lower_finish(to, &totals);
         Ok(())
     }

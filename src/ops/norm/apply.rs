@@ -6,6 +6,7 @@ use super::NormKind;
 use super::backward::NormBackward;
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::activation::Activation;
+use crate::ops::parts::{Samples, by_channels};
 use crate::ops::reduce::{MAP_STEPS, Tiling};
 use crate::ops::{
     Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape,
@@ -120,6 +121,14 @@ impl NormApply {
         Ok(x)
     }
 
+    /// The same for a part with some of the channels of `x`.
+    pub(super) fn for_channels(&self, x: Shape, part: &Lowering<'_>) -> Self {
+        Self {
+            kind: self.kind.for_channels(x, part.inputs[0].shape.c()),
+            ..*self
+        }
+    }
+
     pub(super) fn operands(&self, inputs: &[Operand]) -> Operands {
         Operands {
             x: inputs[0],
@@ -185,6 +194,13 @@ impl Operator for NormApply {
         let groups = tiling.groups();
         to.dispatch(&KERNEL, constants, &params, &operands, groups);
         Ok(())
+    }
+
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        let (kind, x) = (self.kind, to.inputs[0].shape);
+        by_channels(to, kind.channels_per_stat(x), Samples::Apart, |part| {
+            self.for_channels(x, part).lower(part)
+        })
     }
 
     fn cost(&self, inputs: &[Shape], _outputs: &[Shape]) -> Cost {

@@ -4,6 +4,7 @@ use super::NormKind;
 use super::apply::{NormApply, Operands};
 
 use crate::gpu::{Access, Kernel, ParamBlock, shipped_kernel};
+use crate::ops::parts::{Samples, by_channels};
 use crate::ops::reduce::{MAP_STEPS, SUM_STEPS, Sums, Tiling};
 use crate::ops::{Cost, Lowering, OpError, Operand, Operator, expect_shape};
 use crate::param_block;
@@ -264,6 +265,14 @@ impl Operator for NormBackward {
         let operands = [&o.x, upstream, &coefficients, &dx];
         to.dispatch(&DX, constants, &params, &operands, groups);
         Ok(())
+    }
+
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        let (kind, x) = (self.0.kind, to.inputs[0].shape);
+        // The gradients of scale and shift are sums over the samples.
+        by_channels(to, kind.channels_per_stat(x), Samples::Together, |part| {
+            Self(self.0.for_channels(x, part)).lower(part)
+        })
     }
 
     fn in_place(&self) -> Vec<usize> {

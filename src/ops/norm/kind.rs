@@ -1,6 +1,7 @@
 //! Which elements share a mean and a variance.
 
 use crate::ops::OpError;
+use crate::ops::parts::Samples;
 use crate::tensor::Shape;
 
 /// Which elements of a tensor (N, C, D, H, W) share statistics.
@@ -44,6 +45,24 @@ impl NormKind {
         match self {
             Self::Instance | Self::Batch => 1,
             Self::Group { groups } => x.c() / groups,
+        }
+    }
+
+    /// The same kind for `channels` neighbouring channels of `x`, whole groups of them.
+    pub(super) const fn for_channels(self, x: Shape, channels: usize) -> Self {
+        match self {
+            Self::Instance | Self::Batch => self,
+            Self::Group { .. } => Self::Group {
+                groups: channels / self.channels_per_stat(x),
+            },
+        }
+    }
+
+    /// Whether the samples of a batch meet in the statistics.
+    pub(super) const fn samples(self) -> Samples {
+        match self {
+            Self::Batch => Samples::Together,
+            Self::Instance | Self::Group { .. } => Samples::Apart,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::NormKind;
 use crate::gpu::{Access, Kernel, ParamBlock, shipped_kernel};
+use crate::ops::parts::by_channels;
 use crate::ops::reduce::{FAN, LAST, SUM_STEPS, Tiling};
 use crate::ops::{Cost, Lowering, OpError, Operand, Operator, grid, take};
 use crate::param_block;
@@ -195,6 +196,14 @@ impl Operator for NormStats {
             groups,
         );
         Ok(())
+    }
+
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        let (kind, x) = (self.kind, to.inputs[0].shape);
+        by_channels(to, kind.channels_per_stat(x), kind.samples(), |part| {
+            let kind = kind.for_channels(x, part.inputs[0].shape.c());
+            Self { kind, ..*self }.lower(part)
+        })
     }
 
     fn cost(&self, inputs: &[Shape], _outputs: &[Shape]) -> Cost {

@@ -2,6 +2,7 @@
 
 use super::check_update;
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
+use crate::ops::parts::by_elements;
 use crate::ops::{Cost, Lowering, OpError, Operator, grid_of};
 use crate::param_block;
 use crate::tensor::Shape;
@@ -100,6 +101,10 @@ impl Operator for AdamWUpdate {
             groups,
         );
         Ok(())
+    }
+
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        by_elements(to, |part| self.lower(part))
     }
 
     fn cost(&self, inputs: &[Shape], _outputs: &[Shape]) -> Cost {

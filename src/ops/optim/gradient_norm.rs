@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
-use crate::ops::{Build, Cost, Lowering, OpError, Operator, ValueId, grid};
+use crate::ops::parts::pieces;
+use crate::ops::{Build, Cost, Lowering, OpError, Operand, Operator, ValueId, grid};
 use crate::param_block;
 use crate::tensor::Shape;
 
@@ -74,15 +75,16 @@ impl Operator for GradientNorm {
     }
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
-        let groups: Vec<usize> = to
-            .inputs
+        let inputs = to.inputs.iter();
+        let pieces: Vec<Operand> = inputs.flat_map(|x| pieces(to, x, PER_GROUP)).collect();
+        let groups: Vec<usize> = pieces
             .iter()
             .map(|x| x.shape.len().div_ceil(PER_GROUP))
             .collect();
         let parts = groups.iter().sum();
         let partials = to.scratch(Shape::vector(parts));
         let mut first = 0;
-        for (x, count) in to.inputs.iter().zip(groups) {
+        for (x, count) in pieces.iter().zip(groups) {
             let params = SumParams {
                 x_offset: x.offset,
                 x_batch: x.batch_stride,

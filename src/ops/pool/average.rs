@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{PairsParams, Window, WindowParams, use_pairs};
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
+use crate::ops::parts::{Samples, by_channels};
 use crate::ops::{
     Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape, grid_of,
     take,
@@ -128,6 +129,10 @@ impl Operator for AvgPool {
         Ok(())
     }
 
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        by_channels(to, 1, Samples::Apart, |part| self.lower(part))
+    }
+
     fn cost(&self, inputs: &[Shape], outputs: &[Shape]) -> Cost {
         let taps: usize = self.window.kernel.iter().product();
         Cost {
@@ -171,6 +176,10 @@ impl Operator for AvgPoolBackward {
         let window = (&self.window, self.count_include_pad);
         lower(to, &direction, window, (&dx, &dy), (&dy, &dx));
         Ok(())
+    }
+
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        by_channels(to, 1, Samples::Apart, |part| self.lower(part))
     }
 }
 

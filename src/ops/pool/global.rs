@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
+use crate::ops::parts::{Samples, by_channels};
 use crate::ops::{
     Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape, grid_of,
     take,
@@ -136,6 +137,10 @@ impl Operator for GlobalAvgPool {
         Ok(())
     }
 
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        by_channels(to, 1, Samples::Apart, |part| self.lower(part))
+    }
+
     fn cost(&self, inputs: &[Shape], outputs: &[Shape]) -> Cost {
         Cost {
             flops: inputs[0].len() as f64,
@@ -179,6 +184,10 @@ impl Operator for GlobalAvgPoolBackward {
         let groups = [gx, gy, dx.shape.n() as u32];
         to.dispatch(&SPREAD, vec![], &params, &[&dy, &dx], groups);
         Ok(())
+    }
+
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        by_channels(to, 1, Samples::Apart, |part| self.lower(part))
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{PairsParams, Window, WindowParams, use_pairs};
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
+use crate::ops::parts::{Samples, by_channels};
 use crate::ops::{
     Backward, Build, Lowering, OpError, Operand, Operator, ValueId, expect_shape, grid_of, take,
 };
@@ -135,6 +136,10 @@ impl Operator for MaxPool {
         to.dispatch(&FORWARD, vec![], &params, &[&x, &y], [gx, gy, n]);
         Ok(())
     }
+
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        by_channels(to, 1, Samples::Apart, |part| self.lower(part))
+    }
 }
 
 /// dx of [`MaxPool`]: inputs x (N, C, D, H, W), y and dy of the pooled shape; output dx of the shape of x.
@@ -220,6 +225,10 @@ impl Operator for MaxPoolBackward {
         let [gx, gy, _] = grid_of(&BACKWARD, params.per_sample as usize);
         to.dispatch(&BACKWARD, vec![], &params, &operands, [gx, gy, n]);
         Ok(())
+    }
+
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        by_channels(to, 1, Samples::Apart, |part| self.lower(part))
     }
 }
 

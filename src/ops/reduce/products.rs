@@ -1,6 +1,7 @@
 //! Sums of products over voxels: gradients of what multiplies a channel.
 
 use crate::gpu::{Access, Kernel, ParamBlock, shipped_kernel};
+use crate::ops::parts::{Samples, by_channels};
 use crate::ops::{Cost, Lowering, OpError, Operator, expect_shape, take};
 use crate::param_block;
 use crate::tensor::Shape;
@@ -80,6 +81,14 @@ impl Operator for ChannelProducts {
         );
         partials.total_into(to, &y);
         Ok(())
+    }
+
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        let samples = match self.over_batch {
+            true => Samples::Together,
+            false => Samples::Apart,
+        };
+        by_channels(to, 1, samples, |part| self.lower(part))
     }
 
     fn cost(&self, inputs: &[Shape], _outputs: &[Shape]) -> Cost {

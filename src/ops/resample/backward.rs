@@ -2,6 +2,7 @@
 
 use super::axis::{Axis, Mode, output};
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
+use crate::ops::parts::{Samples, by_channels};
 use crate::ops::{Lowering, OpError, Operand, Operator, grid_of, take};
 use crate::param_block;
 use crate::tensor::Shape;
@@ -96,5 +97,9 @@ impl Operator for ResampleBackward {
         }
         gather(to, self.mode, last, &level, &dx);
         Ok(())
+    }
+
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        by_channels(to, 1, Samples::Apart, |part| self.lower(part))
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::ResampleBackward;
 use super::axis::{Axis, Mode, output};
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
+use crate::ops::parts::{Samples, by_channels};
 use crate::ops::{Backward, Build, Cost, Lowering, OpError, Operator, ValueId, grid_of, take};
 use crate::param_block;
 use crate::tensor::Shape;
@@ -117,6 +118,10 @@ impl Operator for Resample {
         let groups = [gx, gy, y.shape.n() as u32];
         to.dispatch(kernel, vec![], &params, &[&x, &y], groups);
         Ok(())
+    }
+
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        by_channels(to, 1, Samples::Apart, |part| self.lower(part))
     }
 
     fn cost(&self, inputs: &[Shape], outputs: &[Shape]) -> Cost {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
+use crate::ops::parts::by_slabs;
 use crate::ops::{
     Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape, grid_of,
     pack_width, take,
@@ -97,6 +98,10 @@ impl Operator for Softmax {
         Ok(())
     }
 
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        by_slabs(to, |part, _| self.lower(part))
+    }
+
     fn cost(&self, inputs: &[Shape], _outputs: &[Shape]) -> Cost {
         let elements = inputs[0].len() as f64;
         Cost {
@@ -138,6 +143,10 @@ impl Operator for SoftmaxBackward {
             groups,
         );
         Ok(())
+    }
+
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        by_slabs(to, |part, _| self.lower(part))
     }
 
     fn cost(&self, inputs: &[Shape], _outputs: &[Shape]) -> Cost {

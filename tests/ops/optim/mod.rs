@@ -12,7 +12,7 @@ use voxseg::reference::Tolerance;
 use voxseg::tensor::{HostTensor, Shape};
 
 use crate::fixtures::{Case, Fixture};
-use crate::harness::gpu;
+use crate::harness::{checked_gpu, gpu};
 
 /// Parameters "p0", "p1", … with their gradients as inputs, and one optimiser step.
 struct Setup {
@@ -27,14 +27,20 @@ struct Setup {
 
 impl Setup {
     fn new(config: OptimizerConfig, start: &[&[f32]]) -> Self {
-        Self::build(config, start, false)
+        Self::build(config, start, false, None)
+    }
+
+    /// With bounds checks, and at most `limit` bytes of a buffer bound at once.
+    fn in_parts(config: OptimizerConfig, start: &[&[f32]], limit: u64) -> Self {
+        Self::build(config, start, false, Some(limit))
     }
 
     /// With `embed` the gradients are slices of larger tensors, NaN around them.
-    fn build(config: OptimizerConfig, start: &[&[f32]], embed: bool) -> Self {
+    fn build(config: OptimizerConfig, start: &[&[f32]], embed: bool, limit: Option<u64>) -> Self {
+        let gpu = limit.map_or_else(gpu, |_| checked_gpu());
         let mut graph = Graph::new();
         let (mut pairs, mut grads) = (BTreeMap::new(), Vec::new());
-        let mut parameters = Parameters::new(gpu(), 0);
+        let mut parameters = Parameters::new(gpu.clone(), 0);
         for (i, values) in start.iter().enumerate() {
             // Weight-like shapes: two rows, so that a gradient has a batch stride.
             let shape = match values.len() {
@@ -56,7 +62,8 @@ impl Setup {
         }
         let optimizer = append_optimizer(&mut graph, &pairs, &config).unwrap();
         let outputs = [optimizer.gradient_norm, optimizer.clip_scale];
-        let profile = gpu().profile().clone();
+        let mut profile = gpu.profile().clone();
+        profile.max_binding = limit.unwrap_or(profile.max_binding);
         let options = ProgramOptions::default();
         let program = Program::compile(graph, &outputs, &profile, options).unwrap();
         Self {
@@ -166,6 +173,37 @@ fn steps_match_pytorch() {
         }
     }
     assert!(found >= 8, "only {found} cases");
+}
+
+#[test]
+fn a_step_of_a_large_tensor_in_parts_gives_the_same_bits() {
+    let sgd = OptimizerConfig::default();
+    let adamw = OptimizerConfig::AdamW {
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        weight_decay: 0.01,
+        max_norm: Some(1.0),
+    };
+    let waves =
+        |len: usize, pace: f32| -> Vec<f32> { (0..len).map(|i| (i as f32 * pace).sin()).collect() };
+    // 47 KiB, more than two parts, and a small one.
+    let (large, small) = (waves(12_001, 0.37), waves(6, 0.5));
+    let (first, second) = (waves(12_001, 0.11), waves(6, 0.2));
+    for config in [sgd, adamw] {
+        let start: [&[f32]; 2] = [&large, &small];
+        let whole = Setup::new(config, &start);
+        let parts = Setup::in_parts(config, &start, 20 << 10);
+        let dispatches = |s: &Setup| s.executor.program().dispatch_count();
+        assert!(dispatches(&parts) > dispatches(&whole));
+        for step in 0..3 {
+            let norms = [&whole, &parts].map(|s| s.step(&[&first, &second], 0.01, step));
+            assert_eq!(norms[0], norms[1], "step {step}");
+            for name in ["p0", "p1"] {
+                assert_eq!(whole.read(name), parts.read(name), "{name}, step {step}");
+            }
+        }
+    }
 }
 
 fn plain_sgd(max_norm: Option<f32>) -> OptimizerConfig {

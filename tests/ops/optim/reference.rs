@@ -43,7 +43,7 @@ fn check(
         };
         let values: Vec<Vec<f32>> = truth.tensors.iter().map(|t| t[0].to_f32().data).collect();
         let views: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
-        let setup = Setup::build(config, &views, embed);
+        let setup = Setup::build(config, &views, embed, None);
         for (t, (rate, size)) in (1..).zip(STEPS) {
             let mut grads = gradients(size, t);
             let fed: Vec<Vec<f32>> = grads.iter().map(|g| g.to_f32().data).collect();

@@ -1,0 +1,147 @@
+//! A whole training step on a device that can bind so little at once that most tensors are computed in parts.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use voxseg::gpu::{AdapterClass, DeviceProfile, Gpu, GpuOptions};
+use voxseg::graph::{Executor, GraphError, Parameters};
+use voxseg::losses::{LossConfig, Supervision};
+use voxseg::models::{ModelError, PlainNet, plain_unet};
+use voxseg::ops::ValueId;
+use voxseg::optim::OptimizerConfig;
+use voxseg::tensor::Shape;
+use voxseg::train::{TargetForm, TrainingStep, training_step};
+
+const CLASSES: usize = 3;
+const STEPS: u64 = 3;
+
+/// The parameters decide more and more of the result: three steps amplify rounding to far less than this.
+const AGREEMENT: f32 = 1e-4;
+
+fn patch() -> Shape {
+    Shape::new(2, 1, 12, 20, 28)
+}
+
+/// As the adapter is, with bounds checks, or with so small a limit.
+fn open(binding_limit: Option<u64>) -> Arc<Gpu> {
+    let options = GpuOptions {
+        checked: true,
+        binding_limit,
+        ..GpuOptions::default()
+    };
+    pollster::block_on(Gpu::open(&options)).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn compile(gpu: &Gpu) -> Result<TrainingStep, ModelError> {
+    let network = plain_unet(PlainNet {
+        in_channels: 1,
+        out_channels: CLASSES,
+        features: vec![10, 16, 20],
+        kernels: vec![[3; 3]; 3],
+        strides: vec![[1; 3], [2; 3], [1, 2, 2]],
+    });
+    let (loss, sgd) = (LossConfig::default(), OptimizerConfig::default());
+    training_step(
+        &network,
+        patch(),
+        TargetForm::CLASSES,
+        &loss,
+        &sgd,
+        gpu.profile(),
+    )
+}
+
+/// Dispatches of a step, and the loss and the gradient norm of each.
+fn train(gpu: &Arc<Gpu>) -> (usize, Vec<[f32; 2]>) {
+    let step = compile(gpu).unwrap();
+    let image: Vec<f32> = (0..patch().len())
+        .map(|i| (i as f32 * 0.013).sin() + (i as f32 * 0.41).cos())
+        .collect();
+    let labels: Vec<f32> = image
+        .iter()
+        .map(|v| (v + 1.0).clamp(0.0, CLASSES as f32 - 1.0).floor())
+        .collect();
+    let weights = Supervision::Halving.weights(step.heads, 0, 1).unwrap();
+    let dispatches = step.program.dispatch_count();
+    let mut parameters = Parameters::new(gpu.clone(), 0);
+    let executor = Executor::new(step.program, &mut parameters).unwrap();
+    let run = |number: u64| {
+        let hyper = OptimizerConfig::default().hyper(0.01, number);
+        let data: [(ValueId, &[f32]); 5] = [
+            (step.feeds.image, &image),
+            (step.feeds.target, &labels),
+            (step.feeds.head_weights, &weights),
+            (step.feeds.loss_scale, &[1.0]),
+            (step.hyper, &hyper),
+        ];
+        let outputs = pollster::block_on(async {
+            executor.run(&data).await.unwrap();
+            executor.fetch().await.unwrap().unwrap()
+        });
+        [outputs[0].data[0], outputs[1].data[0]]
+    };
+    (dispatches, (1..=STEPS).map(run).collect())
+}
+
+#[test]
+fn a_step_in_parts_is_a_step_in_one_piece() {
+    let (few, whole) = train(&open(None));
+    // A map of the finest level takes 262 KiB a sample, its joined skip connection twice that.
+    let (many, parts) = train(&open(Some(160 << 10)));
+    assert!(
+        many > few + few / 4,
+        "{many} dispatches in parts, {few} in one piece"
+    );
+    for (whole, parts) in whole.iter().flatten().zip(parts.iter().flatten()) {
+        let difference = (whole - parts).abs();
+        assert!(
+            difference <= AGREEMENT * (1.0 + whole.abs()),
+            "{parts} in parts, {whole} in one piece"
+        );
+    }
+}
+
+#[test]
+fn what_no_part_is_small_enough_for_is_refused_with_the_figure() {
+    // One channel of one sample takes 26 KiB.
+    let error = compile(&open(Some(8 << 10))).unwrap_err();
+    let ModelError::Graph(GraphError::TooLarge { bytes, limit, .. }) = &error else {
+        panic!("{error}");
+    };
+    assert!(*bytes > 8 << 10 && *limit == 8 << 10, "{error}");
+    assert!(error.to_string().contains("smaller patch"), "{error}");
+}
+
+#[test]
+fn the_network_of_nnu_net_is_planned_on_devices_that_bind_128_mib() {
+    // A map of its finest level takes 512 MiB, a joined one 1 GiB.
+    let network = plain_unet(PlainNet {
+        in_channels: 1,
+        out_channels: CLASSES,
+        features: vec![32, 64, 128, 256, 320, 320],
+        kernels: vec![[3; 3]; 6],
+        strides: [vec![[1; 3]], vec![[2; 3]; 5]].concat(),
+    });
+    let gpu = DeviceProfile {
+        max_buffer: (2 << 30) - 1,
+        ..DeviceProfile::minimal_gpu()
+    };
+    let cpu = DeviceProfile {
+        class: AdapterClass::CpuLike,
+        max_workgroup_memory: 32 << 10,
+        max_invocations: 1024,
+        subgroup: Some((8, 8)),
+        ..gpu.clone()
+    };
+    for device in [gpu, cpu] {
+        assert_eq!(device.max_binding, 128 << 20);
+        let patch = Shape::new(2, 1, 128, 128, 128);
+        let (loss, sgd) = (LossConfig::default(), OptimizerConfig::default());
+        let step = training_step(&network, patch, TargetForm::CLASSES, &loss, &sgd, &device);
+        let program = step
+            .unwrap_or_else(|e| panic!("{:?}: {e}", device.class))
+            .program;
+        let kernels: BTreeSet<_> = program.kernels().map(|(kernel, _)| kernel.name).collect();
+        assert!(!kernels.contains("conv/naive_input_grad"), "{kernels:?}");
+    }
+}

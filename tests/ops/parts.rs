@@ -1,0 +1,430 @@
+//! Operands larger than the device can bind: computed part by part, every operator gives what it gives in one piece.
+//!
+//! The bindings of the runs in parts are bounds-checked, and so small that a kernel that reached beyond its part would read
+//! and write other numbers.
+
+use voxseg::ops::Operator;
+use voxseg::ops::activation::{Activate, Activation};
+use voxseg::ops::border::{Crop, Fill, Pad};
+use voxseg::ops::conv::{BiasGrad, ConvAttributes, ConvForward, ConvInputGrad};
+use voxseg::ops::dropout::{Dropout, DropoutUnit, seed_bits};
+use voxseg::ops::elementwise::{Add, Multiply, ScaleChannels};
+use voxseg::ops::layout::{Concat, PadChannels, SliceChannels};
+use voxseg::ops::loss::{Activation as Probability, LossAttributes, PixelLoss, SegmentationLoss};
+use voxseg::ops::norm::{NormApply, NormKind, NormStats};
+use voxseg::ops::pool::{AvgPool, GlobalAvgPool, MaxPool, Window};
+use voxseg::ops::resample::{Mode, Resample};
+use voxseg::ops::softmax::Softmax;
+use voxseg::reference::Tolerance;
+use voxseg::tensor::{HostTensor, Shape};
+
+use crate::harness::{Case, random, random_in};
+
+type Tensor = HostTensor<f64>;
+
+/// 4096 elements.
+const LIMIT: u64 = 16 << 10;
+
+/// Samples of 495 elements a channel: 24 KiB each, so that some channels of one sample fit, and no two samples do.
+const ODD: Shape = Shape::new(2, 12, 5, 9, 11);
+/// The same in rows of fours.
+const EVEN: Shape = Shape::new(2, 12, 4, 8, 16);
+
+/// How close the results must be.
+#[derive(Clone, Copy)]
+enum Agreement {
+    /// Every sum in its old order.
+    Bits,
+    /// Sums of so many terms in another order.
+    Terms(usize),
+}
+
+fn agree(name: &str, whole: &[HostTensor], parts: &[HostTensor], agreement: Agreement) {
+    assert_eq!(whole.len(), parts.len(), "{name}");
+    for (i, (whole, parts)) in whole.iter().zip(parts).enumerate() {
+        match agreement {
+            Agreement::Bits => {
+                let bits = |t: &HostTensor| t.data.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+                assert!(bits(whole) == bits(parts), "{name}: result {i} differs");
+            }
+            Agreement::Terms(terms) => {
+                let expected = HostTensor {
+                    shape: whole.shape,
+                    data: whole.data.iter().map(|&v| f64::from(v)).collect(),
+                };
+                let tolerance = Tolerance::for_terms(terms);
+                let compared = tolerance.compare(&format!("{name}: result {i}"), parts, &expected);
+                let deviation = compared.unwrap_or_else(|text| panic!("{text}"));
+                println!("{name}: result {i}: {:.3} of the tolerance", deviation.used);
+            }
+        }
+    }
+}
+
+/// Runs `case` whole and in parts, plain and embedded: forward, and backward for the `wanted` inputs where there are any.
+fn check(mut case: Case, limit: u64, wanted: &[bool], agreement: Agreement) {
+    let shapes: Vec<Shape> = case.inputs.iter().map(|(t, _)| t.shape).collect();
+    let outputs = case.op.infer(&shapes).unwrap();
+    let mut dys: Vec<Option<Tensor>> = vec![None; outputs.len()];
+    dys[0] = Some(random(outputs[0], 99));
+    for embed in [false, true] {
+        for backward in [None, Some((&dys[..], wanted))] {
+            if backward.is_some() && !wanted.contains(&true) {
+                continue;
+            }
+            let way = ["forward", "backward"][usize::from(backward.is_some())];
+            let name = format!("{} {way}, embedded {embed}", case.name);
+            case.binding_limit = None;
+            let whole = case.run(embed, backward);
+            let dispatches = case.dispatches.get();
+            case.binding_limit = Some(limit);
+            let parts = case.run(embed, backward);
+            assert!(
+                case.dispatches.get() > dispatches,
+                "{name}: {} dispatches in parts, {dispatches} in one piece",
+                case.dispatches.get()
+            );
+            agree(&name, &whole, &parts, agreement);
+        }
+    }
+}
+
+fn bits(name: &str, op: impl Operator + 'static, inputs: Vec<(Tensor, bool)>, wanted: &[bool]) {
+    let shape = inputs[0].0.shape;
+    let case = Case::new(format!("{name} of {shape}"), op, inputs);
+    check(case, LIMIT, wanted, Agreement::Bits);
+}
+
+fn image(shape: Shape, seed: u64) -> (Tensor, bool) {
+    (random(shape, seed), true)
+}
+
+fn vector(len: usize, seed: u64) -> (Tensor, bool) {
+    (random_in(Shape::vector(len), seed, 0.1, 1.0), false)
+}
+
+#[test]
+fn elementwise_operators() {
+    for shape in [ODD, EVEN] {
+        let two = || vec![image(shape, 1), image(shape, 2)];
+        bits("add", Add, two(), &[]);
+        bits("multiply", Multiply, two(), &[true, true]);
+        let scale = (random(shape.with_spatial([1; 3]), 3), false);
+        let inputs = vec![image(shape, 1), scale];
+        bits("scale", ScaleChannels, inputs, &[true, true]);
+    }
+}
+
+#[test]
+fn activations() {
+    for shape in [ODD, EVEN] {
+        let leaky = Activate(Activation::LeakyRelu { slope: 0.01 });
+        bits("leaky relu", leaky, vec![image(shape, 1)], &[true]);
+        let inputs = vec![image(shape, 1), vector(shape.c(), 2)];
+        bits("prelu", Activate(Activation::Prelu), inputs, &[true, true]);
+    }
+}
+
+#[test]
+fn dropout() {
+    for unit in [DropoutUnit::Element, DropoutUnit::Channel] {
+        let seed = HostTensor {
+            shape: Shape::scalar(),
+            data: vec![f64::from(seed_bits(0x4049_0fdb))],
+        };
+        let op = Dropout {
+            p: 0.3,
+            unit,
+            salt: 5,
+        };
+        let inputs = vec![image(ODD, 1), (seed, false)];
+        bits("dropout", op, inputs, &[true, false]);
+    }
+}
+
+#[test]
+fn norms() {
+    for shape in [ODD, EVEN, Shape::new(1, 24, 1, 25, 37)] {
+        let pairs = NormKind::Group {
+            groups: shape.c() / 2,
+        };
+        for kind in [NormKind::Instance, NormKind::Batch, pairs] {
+            bits(
+                "stats",
+                NormStats { kind, eps: 1e-5 },
+                vec![image(shape, 1)],
+                &[],
+            );
+            let stats = kind.stats_shape("test", shape).unwrap();
+            let c = shape.c();
+            let op = NormApply {
+                kind,
+                activation: Some(Activation::Prelu),
+                constant_stats: false,
+            };
+            let inputs = vec![
+                image(shape, 1),
+                (random(stats, 2), false),
+                (random_in(stats, 3, 0.5, 2.0), false),
+                vector(c, 4),
+                vector(c, 5),
+                vector(c, 6),
+            ];
+            let wanted = [true, false, false, true, true, true];
+            bits(&format!("{kind:?} apply"), op, inputs, &wanted);
+        }
+    }
+}
+
+#[test]
+fn pooling() {
+    let odd = Window {
+        kernel: [3; 3],
+        stride: [2; 3],
+        padding: [1; 3],
+    };
+    for (shape, window) in [(ODD, odd), (EVEN, Window::tiles([2; 3]))] {
+        bits("max", MaxPool { window }, vec![image(shape, 1)], &[true]);
+        let count_include_pad = true;
+        let average = AvgPool {
+            window,
+            count_include_pad,
+        };
+        bits("average", average, vec![image(shape, 1)], &[true]);
+        bits("global", GlobalAvgPool, vec![image(shape, 1)], &[true]);
+    }
+}
+
+#[test]
+fn borders_and_resampling() {
+    for fill in [Fill::Constant(0.5), Fill::Mirror, Fill::Replicate] {
+        let op = Pad {
+            before: [1, 2, 3],
+            after: [2, 1, 0],
+            fill,
+        };
+        bits("pad", op, vec![image(ODD, 1)], &[true]);
+    }
+    let crop = Crop {
+        start: [1, 2, 3],
+        size: [4, 6, 7],
+    };
+    bits("crop", crop, vec![image(ODD, 1)], &[true]);
+    let linear = Mode::Linear {
+        align_corners: false,
+    };
+    for (mode, size) in [(linear, [10, 13, 7]), (Mode::Nearest, [5, 18, 22])] {
+        bits(
+            "resample",
+            Resample { size, mode },
+            vec![image(ODD, 1)],
+            &[true],
+        );
+    }
+}
+
+#[test]
+fn layouts() {
+    let inputs = vec![
+        image(ODD.with_c(5), 1),
+        image(ODD.with_c(1), 2),
+        image(ODD.with_c(12), 3),
+    ];
+    bits("concat", Concat, inputs, &[]);
+    // Where x ends, inside a part, between two, and at the ends.
+    for (start, channels) in [(0, 13), (7, 19), (20, 40)] {
+        let op = PadChannels { start, channels };
+        bits("pad channels", op, vec![image(ODD, 1)], &[]);
+    }
+    let slice = SliceChannels { start: 3, len: 2 };
+    // A view has no dispatch, but its gradient is padded with channels of zeros.
+    let mut case = Case::new("slice", slice, vec![image(ODD, 1)]);
+    let dy = [Some(random(ODD.with_c(2), 2))];
+    let whole = case.run(false, Some((&dy, &[true])));
+    case.binding_limit = Some(LIMIT);
+    let parts = case.run(false, Some((&dy, &[true])));
+    agree("slice", &whole, &parts, Agreement::Bits);
+}
+
+#[test]
+fn softmax() {
+    for shape in [ODD, EVEN, Shape::new(3, 12, 1, 19, 23)] {
+        bits("softmax", Softmax, vec![image(shape, 1)], &[true]);
+    }
+}
+
+#[test]
+fn segmentation_losses() {
+    let labels = LossAttributes::dice_ce();
+    let focal = LossAttributes {
+        pixel: Some(PixelLoss::Focal { gamma: 2.0 }),
+        class_weighted: true,
+        voxel_weighted: true,
+        ..labels
+    };
+    let regions = LossAttributes {
+        activation: Probability::Sigmoid,
+        background: true,
+        ..labels
+    };
+    // The partial sums of one slab take 80 KiB.
+    const LIMIT: u64 = 128 << 10;
+    for shape in [Shape::new(2, 12, 9, 20, 23), Shape::new(2, 12, 1, 60, 80)] {
+        for (name, attributes) in [("labels", labels), ("focal", focal), ("regions", regions)] {
+            let is_regions = attributes.activation == Probability::Sigmoid;
+            let classes = if is_regions { 1.0 } else { shape.c() as f64 };
+            let channels = if is_regions { shape.c() } else { 1 };
+            let mut target = random_in(shape.with_c(channels), 2, 0.0, 1.0);
+            for value in &mut target.data {
+                *value = (*value * classes).floor().min(classes - 1.0);
+                if is_regions {
+                    *value = f64::from(u8::from(*value > 0.5));
+                }
+            }
+            let mut inputs = vec![image(shape, 1), (target, true)];
+            let mut wanted = vec![true, false];
+            if attributes.class_weighted {
+                inputs.push(vector(shape.c(), 3));
+                inputs.push((random_in(shape.with_c(1), 4, 0.0, 2.0), true));
+                wanted.extend([false, false]);
+            }
+            let case = Case::new(
+                format!("{name} of {shape}"),
+                SegmentationLoss { attributes },
+                inputs,
+            );
+            check(case, LIMIT, &wanted, Agreement::Terms(shape.voxels()));
+        }
+    }
+}
+
+/// A convolution of `channels`, in and out, all of whose operands are larger than the limit.
+struct Conv {
+    x: Shape,
+    c_out: usize,
+    attributes: ConvAttributes,
+}
+
+impl Conv {
+    fn weight(&self, rows: usize, columns: usize) -> (Tensor, bool) {
+        let a = &self.attributes;
+        let shape = a.weight_shape("test", columns, rows).unwrap();
+        (random(shape, 7), false)
+    }
+
+    /// Forward with its gradients, then the transposed convolution with its own.
+    fn check(&self, limit: u64, variants: &[&'static str]) {
+        let a = self.attributes;
+        let terms = self.x.n() * self.x.voxels();
+        for &variant in variants {
+            let forced = |case: Case| match variant {
+                "" => case,
+                name => case.with_variant("conv", name),
+            };
+            let inputs = vec![
+                image(self.x, 1),
+                self.weight(self.c_out, self.x.c()),
+                vector(self.c_out, 2),
+            ];
+            let name = format!("{a:?} of {}", self.x);
+            let case = forced(Case::new(name, ConvForward { attributes: a }, inputs));
+            check(case, limit, &[true, true, true], Agreement::Terms(terms));
+
+            let size = a.output_size("test", self.x.spatial()).unwrap();
+            let dy = self.x.with_c(self.c_out).with_spatial(size);
+            let inputs = vec![
+                image(dy, 1),
+                self.weight(self.c_out, self.x.c()),
+                vector(self.x.c(), 2),
+            ];
+            let op = ConvInputGrad {
+                attributes: a,
+                input_size: self.x.spatial(),
+            };
+            let case = forced(Case::new(format!("transposed {a:?} of {dy}"), op, inputs));
+            check(case, limit, &[true, true, true], Agreement::Terms(terms));
+        }
+    }
+}
+
+#[test]
+fn convolutions_of_stride_1() {
+    // Enough for the padded copy of one plane with its neighbours.
+    let conv = Conv {
+        x: Shape::new(2, 24, 16, 24, 21),
+        c_out: 20,
+        attributes: ConvAttributes::same([3; 3]),
+    };
+    conv.check(256 << 10, &["", "gemm"]);
+    let small = Conv {
+        x: Shape::new(1, 12, 6, 9, 11),
+        c_out: 10,
+        attributes: ConvAttributes::same([3; 3]),
+    };
+    small.check(LIMIT, &["naive"]);
+}
+
+#[test]
+fn convolutions_with_strides() {
+    for (kernel, stride, padding) in [
+        ([3; 3], [2; 3], [1; 3]),
+        ([2; 3], [2; 3], [0; 3]),
+        ([1; 3], [2; 3], [0; 3]),
+        ([3; 3], [1, 2, 2], [1; 3]),
+    ] {
+        let conv = Conv {
+            x: Shape::new(1, 9, 15, 28, 27),
+            c_out: 40,
+            attributes: ConvAttributes::new(kernel)
+                .with_stride(stride)
+                .with_padding(padding),
+        };
+        conv.check(168 << 10, &[""]);
+    }
+}
+
+#[test]
+fn convolutions_of_one_voxel_and_of_planes() {
+    let pointwise = Conv {
+        x: Shape::new(2, 19, 5, 12, 16),
+        c_out: 24,
+        attributes: ConvAttributes::new([1; 3]),
+    };
+    pointwise.check(64 << 10, &[""]);
+    let planar = Conv {
+        x: Shape::new(2, 12, 1, 45, 40),
+        c_out: 11,
+        attributes: ConvAttributes::same([1, 3, 3]),
+    };
+    planar.check(64 << 10, &[""]);
+}
+
+#[test]
+fn convolutions_in_groups_and_dilated() {
+    let depthwise = Conv {
+        x: Shape::new(2, 12, 9, 20, 16),
+        c_out: 12,
+        attributes: ConvAttributes::same([3; 3]).with_groups(12),
+    };
+    depthwise.check(64 << 10, &[""]);
+    let grouped = Conv {
+        x: Shape::new(1, 24, 9, 20, 11),
+        c_out: 18,
+        attributes: ConvAttributes::same([3; 3]).with_groups(2),
+    };
+    grouped.check(64 << 10, &[""]);
+    let dilated = Conv {
+        x: Shape::new(1, 12, 9, 14, 13),
+        c_out: 12,
+        attributes: ConvAttributes::new([3; 3])
+            .with_dilation([2; 3])
+            .with_padding([2; 3]),
+    };
+    dilated.check(64 << 10, &[""]);
+}
+
+#[test]
+fn gradients_of_biases() {
+    bits("bias", BiasGrad, vec![image(ODD, 1)], &[]);
+    bits("bias", BiasGrad, vec![image(EVEN, 1)], &[]);
+}

@@ -239,7 +239,7 @@ fn nodes_that_no_output_needs_are_removed() {
 }
 
 #[test]
-fn a_tensor_above_the_binding_limit_is_refused_with_the_figure() {
+fn a_tensor_above_the_limit_of_buffers_is_refused_with_the_figure() {
     let mut graph = Graph::new();
     let shape = Shape::new(1, 64, 128, 128, 128);
     let x = graph.input("x", shape).unwrap();
@@ -251,7 +251,7 @@ fn a_tensor_above_the_binding_limit_is_refused_with_the_figure() {
         error.is_users_fault() && text.contains("536870912"),
         "{text}"
     );
-    assert!(text.contains("25 %"), "{text}");
+    assert!(text.contains("50 %"), "{text}");
 }
 
 #[test]

@@ -73,7 +73,6 @@ pub fn stored(tensor: &Stored) -> HostTensor<f64> {
 pub type Upstream<'a> = (&'a [Option<HostTensor<f64>>], &'a [bool]);
 
 /// One operator on given inputs.
-#[derive(Clone)]
 pub struct Case {
     /// Printed with every figure.
     pub name: String,

@@ -428,3 +428,53 @@ fn gradients_of_biases() {
     bits("bias", BiasGrad, vec![image(ODD, 1)], &[]);
     bits("bias", BiasGrad, vec![image(EVEN, 1)], &[]);
 }
+
+/// The size that the parts are made for; some voxels are compared with sums in f64. Takes seconds and 2 GiB of memory:
+/// `cargo test --test ops -- --ignored parts::a_map`.
+#[test]
+#[ignore = "takes 2 GiB of memory"]
+fn a_map_of_32_channels_at_128_cubed() {
+    let shape = Shape::new(1, 32, 128, 128, 128);
+    let (x, w) = (random(shape, 1), random(Shape::new(32, 32, 3, 3, 3), 2));
+    let sum_at = |channel: usize, at: [usize; 3]| -> f64 {
+        let mut sum = 0.0;
+        for (i, weight) in w.data[channel * 32 * 27..][..32 * 27].iter().enumerate() {
+            let (c, tap) = (i / 27, [i / 9 % 3, i / 3 % 3, i % 3]);
+            let from = [0, 1, 2].map(|a| (at[a] + tap[a]).wrapping_sub(1));
+            if from.iter().all(|&v| v < 128) {
+                sum += weight * x.data[((c * 128 + from[0]) * 128 + from[1]) * 128 + from[2]];
+            }
+        }
+        sum
+    };
+    let attributes = ConvAttributes::same([3; 3]);
+    let inputs = vec![(x.clone(), true), (w.clone(), false)];
+    let case = Case::new("32 to 32 at 128^3", ConvForward { attributes }, inputs);
+    let found = &case.run(false, None)[0];
+    // Corners, borders of slabs, and voxels anywhere.
+    let mut state = 1usize;
+    let mut draw = |end: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) % end
+    };
+    let (mut positions, mut values, mut sums) = (0, Vec::new(), Vec::new());
+    for z in 0..128 {
+        for _ in 0..8 {
+            let channel = draw(32);
+            let at = [z, draw(130).saturating_sub(2), draw(130).saturating_sub(2)];
+            values.push(found.data[((channel * 128 + at[0]) * 128 + at[1]) * 128 + at[2]]);
+            sums.push(sum_at(channel, at));
+            positions += 1;
+        }
+    }
+    let shape = Shape::vector(positions);
+    let found = HostTensor {
+        shape,
+        data: values,
+    };
+    let expected = HostTensor { shape, data: sums };
+    let compared = Tolerance::for_terms(32 * 27).compare("32 to 32 at 128^3", &found, &expected);
+    compared.unwrap_or_else(|text| panic!("{text}"));
+}

@@ -271,7 +271,8 @@ pub(super) fn lower(
         return;
     }
     for n in 0..y.shape.n() as u32 {
-        copies::interleave(to, [1; 3], &sample(&target, n), &sample(y, n));
+        let planes = 0..y.shape.spatial()[0];
+        copies::interleave(to, [1; 3], &sample(&target, n), &sample(y, n), planes);
     }
 }
 

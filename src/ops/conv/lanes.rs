@@ -78,7 +78,7 @@ fn tile_for(size: [usize; 3]) -> [usize; 3] {
     }
 }
 
-/// The padded copy is cut into slabs of about so many bytes, but into few of them: they overlap by their halo.
+/// The copies are cut into slabs of about so many bytes, but into few of them: they overlap by their halo.
 const SLAB_BYTES: usize = 8 << 20;
 const MAX_SLABS: usize = 4;
 
@@ -231,15 +231,17 @@ impl Plan {
         )
     }
 
-    /// This plan cut along D, so that not all of the padded copy is there at once: the first plane of each slab in the
-    /// target, and its plan.
-    fn slabs(&self) -> Vec<(usize, Self)> {
-        let count = (4 * self.padded().len())
+    /// This plan cut along D, so that not all of what is copied is there at once, nor more than `limit` bytes of a copy where
+    /// that can be: the first plane of each slab in the target, and its plan.
+    fn slabs(&self, copied: usize, limit: usize) -> Vec<(usize, Self)> {
+        let bytes = 4 * copied;
+        let count = bytes
             .div_ceil(SLAB_BYTES)
-            .min(MAX_SLABS);
+            .min(MAX_SLABS)
+            .max(bytes.div_ceil(limit));
         let depth = self.size[0];
         let planes = match self.is_pointwise() {
-            true => depth,
+            true => depth.div_ceil(count),
             false => depth.div_ceil(count).next_multiple_of(self.tile[0]),
         };
         (0..depth)
@@ -313,21 +315,27 @@ pub(super) fn lower(
     let read_in_place = row_free && same_extents && source.is_vec4();
     let whole_rows = plan.size[2].is_multiple_of(4) || read_in_place;
     let write_in_place = plan.class_count() == 1 && whole_rows && target.is_vec4();
-    let slabs = match read_in_place {
-        true => vec![(0, *plan)],
-        false => plan.slabs(),
+    // A sample in one row is cut between whole packs, and not where the whole target is written as one.
+    let [_, h, w] = plan.size;
+    let has_whole_planes = !read_in_place || (h * w).is_multiple_of(4);
+    let is_cut = !row_free || (!write_in_place && has_whole_planes);
+    let copies = [
+        (!read_in_place).then(|| plan.padded().len()),
+        (!write_in_place).then(|| plan.classes_side_by_side().len()),
+    ];
+    let slabs = match copies.into_iter().flatten().max().filter(|_| is_cut) {
+        Some(copied) => plan.slabs(copied, to.device.binding_limit() as usize),
+        None => vec![(0, *plan)],
+    };
+    let side_by_side = |slab: &Plan| match read_in_place {
+        true => slab.classes_side_by_side().with_spatial(slab.size),
+        false => slab.classes_side_by_side(),
     };
     // The first slab is the largest.
     let padded = (!read_in_place).then(|| to.scratch(slabs[0].1.padded()));
-    let apart = (!write_in_place).then(|| {
-        let mut shape = plan.classes_side_by_side();
-        if read_in_place {
-            shape = shape.with_spatial(plan.size);
-        }
-        to.scratch(shape)
-    });
+    let apart = (!write_in_place).then(|| to.scratch(side_by_side(&slabs[0].1)));
     for n in 0..target.shape.n() as u32 {
-        let into = apart.unwrap_or_else(|| sample(target, n));
+        let (source, target) = (sample(source, n), sample(target, n));
         for &(first, ref slab) in &slabs {
             let from = match &padded {
                 Some(padded) => {
@@ -335,15 +343,24 @@ pub(super) fn lower(
                         shape: slab.padded(),
                         ..*padded
                     };
-                    copies::pad(to, slab, first, &sample(source, n), &part);
+                    copies::pad(to, slab, first, &source, &part);
                     part
                 }
-                None => sample(source, n),
+                None => source,
             };
-            correlate(to, slab, first, [&from, &packed, &into], bias);
-        }
-        if let Some(apart) = &apart {
-            copies::interleave(to, plan.classes, apart, &sample(target, n));
+            let read = if read_in_place { first * h * w } else { 0 };
+            let Some(apart) = &apart else {
+                correlate(to, slab, [read, first], [&from, &packed, &target], bias);
+                continue;
+            };
+            let classes = Operand {
+                shape: side_by_side(slab),
+                ..*apart
+            };
+            correlate(to, slab, [read, 0], [&from, &packed, &classes], bias);
+            let first = first * plan.classes[0];
+            let last = target.shape.spatial()[0].min(first + slab.size[0] * plan.classes[0]);
+            copies::interleave(to, plan.classes, &classes, &target, first..last);
         }
     }
 }
@@ -358,11 +375,11 @@ pub(super) fn sample(operand: &Operand, n: u32) -> Operand {
     }
 }
 
-/// Appends the planes from `first` on of a target, whole in `into`.
+/// Appends planes of the target: they begin at plane `first` of `into`, and what they see at voxel `read` of `from`.
 fn correlate(
     to: &mut Lowering<'_>,
     plan: &Plan,
-    first: usize,
+    [read, first]: [usize; 2],
     [from, packed, into]: [&Operand; 3],
     bias: Option<&Operand>,
 ) {
@@ -374,8 +391,12 @@ fn correlate(
         }
         .map(|e| e as u32)
     };
-    let [x_channel, x_plane, x_row] = strides(from.shape);
     let [y_channel, y_plane, y_row] = strides(into.shape);
+    let [x_channel, x_plane, x_row] = match plan.is_pointwise() {
+        // In place, the source's channels go on beyond the slab.
+        true => [(from.shape.voxels() / 4) as u32, 0, y_row],
+        false => strides(from.shape),
+    };
     let (size, tiles) = match plan.is_pointwise() {
         true => ([1, 1], [1, 1, into.shape.voxels().div_ceil(plan.tile[2])]),
         false => ([plan.size[0], plan.size[1]], plan.tiles()),
@@ -383,7 +404,7 @@ fn correlate(
     let count = tiles.iter().product::<usize>();
     let blocks = plan.blocks_out() * plan.class_count();
     let params = Params {
-        x_offset: from.offset / 4,
+        x_offset: (from.offset + read as u32) / 4,
         x_channel,
         x_plane,
         x_row,

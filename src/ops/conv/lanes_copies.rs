@@ -1,5 +1,7 @@
 //! The copies around the lanes kernel: packed weights, the padded source, the target put together.
 
+use std::ops::Range;
+
 use super::Plan;
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{Lowering, Operand};
@@ -159,8 +161,14 @@ mod interleaving {
         ]
     }
 
-    /// Appends one sample of the target from its parity classes (D, H, W), side by side in `apart`.
-    pub fn interleave(to: &mut Lowering<'_>, classes: [usize; 3], apart: &Operand, y: &Operand) {
+    /// Appends some planes of one sample of the target from their parity classes (D, H, W), side by side in `apart`.
+    pub fn interleave(
+        to: &mut Lowering<'_>,
+        classes: [usize; 3],
+        apart: &Operand,
+        y: &Operand,
+        planes: Range<usize>,
+    ) {
         let [_, y_c, y_d, y_h, y_w] = y.shape.0.map(|e| e as u32);
         let [_, h, w] = apart.shape.spatial();
         let params = Params {
@@ -169,12 +177,12 @@ mod interleaving {
             s_channel: apart.shape.voxels() as u32,
             s_plane: (h * w) as u32,
             s_row: w as u32,
-            y_offset: y.offset,
+            y_offset: y.offset + planes.start as u32 * y_h * y_w,
             y_d,
             y_h,
             y_w,
         };
-        let groups = [(y_h * y_w).div_ceil(256), y_d, y_c];
+        let groups = [(y_h * y_w).div_ceil(256), planes.len() as u32, y_c];
         to.dispatch(&KERNEL, constants(classes), &params, &[apart, y], groups);
     }
 }

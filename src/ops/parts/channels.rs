@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{copy_apart, halves, views::ALIGNMENT};
+use super::{COPY_BYTES, copy_apart, halves, views::ALIGNMENT};
 use crate::ops::{Lowering, OpError, Operand};
 use crate::tensor::Shape;
 
@@ -32,7 +32,12 @@ pub(in crate::ops) fn by_channels(
         Samples::Apart => 1,
         Samples::Together => all.n(),
     };
-    let most = to.most_elements().saturating_sub(ALIGNMENT);
+    let most = match batch {
+        1 => to.most_elements(),
+        // Channels of several samples may have to be copied together.
+        _ => to.most_elements().min(COPY_BYTES / 4),
+    };
+    let most = most.saturating_sub(ALIGNMENT);
     let channels = most / (batch * voxels.max().unwrap_or(1)).max(1);
     let sizes = halves(channels.min(all.c()), unit);
     to.first_that_fits(&sizes, |to, size| {

@@ -15,6 +15,9 @@ pub(in crate::ops) use slabs::{Slab, by_slabs, slab_axis, slab_sizes};
 
 use super::{Lowering, OpError, Operand, Operator};
 
+/// Bytes of a copy, at most: small beside the tensors that are cut.
+const COPY_BYTES: usize = 32 << 20;
+
 /// Lowers `op`, part by part where it would else reach further than the device can bind.
 ///
 /// # Errors

@@ -4,12 +4,9 @@
 use std::ops::Range;
 
 use super::copies::{put_planes, take_planes};
-use super::halves;
+use super::{COPY_BYTES, halves};
 use crate::ops::{Lowering, OpError, Operand};
 use crate::tensor::Shape;
-
-/// Bytes of the larger copies of one slab, at most: small beside the tensors that are cut.
-const SLAB_BYTES: usize = 32 << 20;
 
 /// The axis of (D, H, W) across which a tensor is cut: its first that has an extent.
 pub(in crate::ops) fn slab_axis(shape: Shape) -> usize {
@@ -20,7 +17,7 @@ pub(in crate::ops) fn slab_axis(shape: Shape) -> usize {
 /// Numbers of planes across `axis` to try for a slab of a tensor of `shape`.
 pub(in crate::ops) fn slab_sizes(to: &Lowering<'_>, shape: Shape, axis: usize) -> Vec<usize> {
     let planes = shape.spatial()[axis];
-    let most = (SLAB_BYTES / 4).min(to.most_elements());
+    let most = (COPY_BYTES / 4).min(to.most_elements());
     let of_plane = (shape.len() / planes.max(1)).max(1);
     halves((most / of_plane).clamp(1, planes.max(1)), 1)
 }

@@ -2,7 +2,7 @@
 //! `cargo bench --bench growth`, or `-- 32 64` for some edges.
 //!
 //! The network is that of benches/common/network.rs. Each edge takes its turn in each round, so that a neighbour's load falls
-//! on all alike. A patch of 32^3 is first checked against the naive convolutions.
+//! on all alike. A patch of 16^3 is first checked against the naive convolutions.
 
 #[allow(dead_code, reason = "each benchmark uses a part of it")]
 mod common;
@@ -85,8 +85,8 @@ fn main() -> Outcome<()> {
         edges = EDGES.to_vec();
     }
     let rig = Rig::get();
-    let ratio = beside_naive(&rig.gpu, training, 32)?;
-    println!("{ratio:.1} times as fast as with naive convolutions, on 32^3");
+    let ratio = beside_naive(&rig.gpu, training, 16)?;
+    println!("{ratio:.1} times as fast as with naive convolutions, on 16^3");
     let mut rows = Vec::new();
     for edge in edges {
         rows.push(Row::new(&rig.gpu, edge)?);

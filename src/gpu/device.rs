@@ -12,6 +12,7 @@ use super::adapter::{
 };
 use super::pipeline::{Pipeline, build_pipeline};
 use super::{Constants, DeviceProfile, GpuError, Kernel};
+use crate::tensor::Element;
 
 /// How a device is opened.
 #[derive(Clone, Debug, Default)]
@@ -50,10 +51,14 @@ struct Counters {
 }
 
 /// A kernel goes by its place in memory: one from outside may bear the name of one of ours.
-type PipelineKey = (usize, Constants);
+type PipelineKey = (usize, Constants, Vec<Element>);
 
-fn pipeline_key(kernel: &'static Kernel, constants: &Constants) -> PipelineKey {
-    (std::ptr::from_ref(kernel).addr(), constants.clone())
+/// What a pipeline is compiled of: a kernel, its constants, and what each storage buffer holds.
+pub type Wanted<'a> = (&'static Kernel, &'a Constants, &'a [Element]);
+
+fn pipeline_key((kernel, constants, elements): Wanted<'_>) -> PipelineKey {
+    let place = std::ptr::from_ref(kernel).addr();
+    (place, constants.clone(), elements.to_vec())
 }
 
 /// An open device. Cheap to share behind an `Arc`.
@@ -234,16 +239,12 @@ impl Gpu {
     ///
     /// # Errors
     /// [`GpuError::UnknownConstant`] or [`GpuError::Shader`].
-    pub fn pipeline(
-        &self,
-        kernel: &'static Kernel,
-        constants: &Constants,
-    ) -> Result<Arc<Pipeline>, GpuError> {
-        let key = pipeline_key(kernel, constants);
+    pub fn pipeline(&self, wanted: Wanted<'_>) -> Result<Arc<Pipeline>, GpuError> {
+        let key = pipeline_key(wanted);
         if let Some(found) = lock(&self.pipelines).get(&key) {
             return Ok(found.clone());
         }
-        let pipeline = Arc::new(self.compile(kernel, constants)?);
+        let pipeline = Arc::new(self.compile(wanted)?);
         self.counters.pipelines.fetch_add(1, Ordering::Relaxed);
         lock(&self.pipelines).insert(key, pipeline.clone());
         Ok(pipeline)
@@ -256,16 +257,16 @@ impl Gpu {
     /// As [`Gpu::pipeline`].
     pub fn prepare_pipelines<'a>(
         &self,
-        wanted: impl IntoIterator<Item = (&'static Kernel, &'a Constants)>,
+        wanted: impl IntoIterator<Item = Wanted<'a>>,
     ) -> Result<(), GpuError> {
         let mut missing: BTreeMap<PipelineKey, &'static Kernel> = wanted
             .into_iter()
-            .map(|(kernel, constants)| (pipeline_key(kernel, constants), kernel))
+            .map(|wanted| (pipeline_key(wanted), wanted.0))
             .collect();
         missing.retain(|key, _| !lock(&self.pipelines).contains_key(key));
         let missing: Vec<_> = missing.into_iter().collect();
-        let compile = |((_, constants), kernel): &(PipelineKey, &'static Kernel)| {
-            self.pipeline(kernel, constants).map(|_| ())
+        let compile = |((_, constants, elements), kernel): &(PipelineKey, &'static Kernel)| {
+            self.pipeline((kernel, constants, elements)).map(|_| ())
         };
         #[cfg(not(target_arch = "wasm32"))]
         return missing.par_iter().try_for_each(compile);
@@ -273,8 +274,8 @@ impl Gpu {
         return missing.iter().try_for_each(compile);
     }
 
-    fn compile(&self, kernel: &Kernel, constants: &Constants) -> Result<Pipeline, GpuError> {
-        let source = kernel.specialise(constants, self.profile.moves_words())?;
+    fn compile(&self, (kernel, constants, elements): Wanted<'_>) -> Result<Pipeline, GpuError> {
+        let source = kernel.specialise(constants, elements, self.profile.moves_words())?;
         // Error scopes belong to a thread, so that those of two compilations do not meet.
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let pipeline = build_pipeline(&self.device, kernel, &source, self.checked);

@@ -1,8 +1,9 @@
 //! A kernel: its WGSL text, what it binds, and the specialisation of its constants.
 
 use super::GpuError;
+use super::stored::store_as;
 use super::unroll::unroll;
-use super::wide::widen;
+use crate::tensor::Element;
 
 /// How a kernel uses a storage buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,15 +97,17 @@ impl Kernel {
         self.shipped
     }
 
-    /// The WGSL text with `constants` in place of the defaults and marked loops unrolled; where `wide`, with every
-    /// vec4<f32> of a storage buffer moved as two words of 64 bits, for adapters that pay by the access.
+    /// The WGSL text with `constants` in place of the defaults, storage buffers that hold `elements` (from binding 1 on;
+    /// those beyond the list hold f32) and marked loops unrolled; where `wide`, with every vec4 of a storage buffer
+    /// moved in words of 64 bits, for adapters that pay by the access.
     ///
     /// # Errors
     /// [`GpuError::UnknownConstant`] where the file has no `const NAME: u32 = …;` or `alias NAME = f32;` line;
-    /// [`GpuError::Shader`] where a loop marked `// unroll` cannot be unrolled, or a buffer cannot be moved so.
+    /// [`GpuError::Shader`] where a loop marked `// unroll` cannot be unrolled, or a buffer cannot be stored so.
     pub fn specialise(
         &self,
         constants: &[(&'static str, u32)],
+        elements: &[Element],
         wide: bool,
     ) -> Result<String, GpuError> {
         let mut lines: Vec<String> = self.source.lines().map(str::to_owned).collect();
@@ -124,10 +127,7 @@ impl Kernel {
             };
         }
         let text = lines.join("\n") + "\n";
-        let text = match wide {
-            true => widen(self.name, &text)?,
-            false => text,
-        };
+        let text = store_as(self.name, &text, elements, wide)?;
         unroll(self.name, &text)
     }
 }

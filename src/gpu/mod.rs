@@ -9,11 +9,11 @@ mod memory;
 mod pipeline;
 mod profile;
 mod recording;
+mod stored;
 mod unroll;
-mod wide;
 
 pub use adapter::{AdapterSummary, list_adapters};
-pub use device::{Gpu, GpuCounters, GpuOptions};
+pub use device::{Gpu, GpuCounters, GpuOptions, Wanted};
 pub use error::GpuError;
 pub(crate) use kernel::shipped_kernel;
 pub use kernel::{Access, Constants, Field, Kernel, ParamBlock};

@@ -87,6 +87,19 @@ pub enum GraphError {
         /// The least that was reached by making values again in the backward part, bytes.
         least: u64,
     },
+    /// Values in f16 on a device without it.
+    #[error(
+        "this adapter cannot store f16; use --precision f32, or another adapter (`voxseg devices` says which have f16)"
+    )]
+    NoF16,
+    /// A value in f16 is to be fetched.
+    #[error(
+        "`{name}` is stored as f16 and results are fetched as f32; append ops::layout::convert to it"
+    )]
+    FetchedF16 {
+        /// The value.
+        name: String,
+    },
     /// A limit other than size.
     #[error("node `{node}`: {reason}")]
     Limit {
@@ -118,6 +131,7 @@ impl GraphError {
             | Self::TooLarge { .. }
             | Self::HostMemory { .. }
             | Self::Budget { .. }
+            | Self::NoF16
             | Self::StoredShape { .. } => true,
             _ => false,
         }

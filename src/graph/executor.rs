@@ -9,7 +9,7 @@ use super::{GraphError, Parameters, Role};
 use crate::gpu::{
     BufferRange, Download, Gpu, GpuBuffer, RecordedDispatch, Recording, Staging, Transfer,
 };
-use crate::ops::ValueId;
+use crate::ops::{Dispatch, ValueId};
 use crate::tensor::HostTensor;
 
 /// Runs that may be under way at once: the host prepares one while the device computes the other.
@@ -284,11 +284,11 @@ fn record(
         blocks.resize(blocks.len().next_multiple_of(UNIFORM_ALIGNMENT), 0);
     }
     let dispatches = program.steps.iter().map(|step| &step.dispatch);
-    gpu.prepare_pipelines(dispatches.map(|d| (d.kernel, &d.constants)))?;
+    gpu.prepare_pipelines(dispatches.map(Dispatch::wanted))?;
     let uniform = gpu.create_uniform("parameter blocks", &blocks)?;
     let mut recording = Recording::new();
     for (step, offset) in program.steps.iter().zip(offsets) {
-        let pipeline = gpu.pipeline(step.dispatch.kernel, &step.dispatch.constants)?;
+        let pipeline = gpu.pipeline(step.dispatch.wanted())?;
         let storage = step
             .storage
             .iter()

@@ -30,8 +30,8 @@ pub use recompute::{Family, Recomputation};
 pub use store::{Parameters, StoredTensor};
 pub use summary::{NodeSummary, ProgramSummary};
 
-use crate::ops::{Build, OpError, Operator, ValueId};
-use crate::tensor::Shape;
+use crate::ops::{Build, Layout, OpError, Operator, ValueId};
+use crate::tensor::{Element, Shape};
 
 /// The most bytes of a tensor: kernels number its elements by u32.
 const MOST_BYTES: u64 = 4 * u32::MAX as u64;
@@ -49,15 +49,24 @@ pub enum Role {
     Computed,
 }
 
-/// A value of the graph: a tensor of f32.
+/// A value of the graph: a tensor.
 #[derive(Clone, Debug)]
 pub struct Value {
     /// Extent (N, C, D, H, W).
     pub shape: Shape,
+    /// How its elements are stored; f32 but for what nodes make of activations in f16.
+    pub element: Element,
     /// What it is for.
     pub role: Role,
     /// Its name; unique among inputs, parameters and states.
     pub name: String,
+}
+
+impl Value {
+    /// The size of its elements; `u64::MAX` where 64 bits cannot say it.
+    pub fn bytes(&self) -> u64 {
+        self.shape.bytes_as(self.element)
+    }
 }
 
 /// An operator applied to values.
@@ -203,7 +212,12 @@ impl Graph {
         if !self.names.insert(name.clone()) {
             return Err(GraphError::DuplicateName(name));
         }
-        Ok(self.push(Value { shape, role, name }))
+        Ok(self.push(Value {
+            shape,
+            element: Element::F32,
+            role,
+            name,
+        }))
     }
 
     fn push(&mut self, value: Value) -> ValueId {
@@ -227,11 +241,17 @@ impl Graph {
                 found,
             });
         }
+        let stored: Vec<Element> = inputs.iter().map(|&i| self.value(i).element).collect();
         let outputs: Vec<ValueId> = made
             .into_iter()
-            .map(|shape| {
+            .enumerate()
+            .map(|(index, shape)| {
                 self.push(Value {
                     shape,
+                    element: match op.layout() {
+                        Layout::SliceChannels { .. } | Layout::Reshape => stored[0],
+                        Layout::Fresh | Layout::ConcatChannels => op.element(index, &stored),
+                    },
                     role: Role::Computed,
                     name: name.clone(),
                 })
@@ -254,5 +274,9 @@ impl Build for Graph {
 
     fn shape(&self, value: ValueId) -> Shape {
         self.value(value).shape
+    }
+
+    fn element(&self, value: ValueId) -> Element {
+        self.value(value).element
     }
 }

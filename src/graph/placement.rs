@@ -73,7 +73,8 @@ fn place_concat_inputs(graph: &Graph, parents: &mut [Option<Parent>]) {
         for &input in &node.inputs {
             let value = graph.value(input);
             let slot = &mut parents[input.0 as usize];
-            if value.role == Role::Computed && slot.is_none() {
+            let alike = value.element == graph.value(node.outputs[0]).element;
+            if value.role == Role::Computed && alike && slot.is_none() {
                 *slot = Some(Parent {
                     value: node.outputs[0],
                     offset,
@@ -154,7 +155,8 @@ fn take_over(graph: &Graph, outputs: &[ValueId], parents: &mut [Option<Parent>])
             let input = node.inputs[index];
             let root = resolve(graph, parents, input).root;
             let fills = graph.value(root).shape.len() == graph.value(input).shape.len()
-                && graph.value(input).shape == graph.value(output).shape;
+                && graph.value(input).shape == graph.value(output).shape
+                && graph.value(input).element == graph.value(output).element;
             let dies = last[root.0 as usize] == Some(at);
             let computed = graph.value(root).role == Role::Computed;
             if !(fills && dies && computed && parents[output.0 as usize].is_none()) {
@@ -219,5 +221,6 @@ pub(super) fn operand(graph: &Graph, placements: &[Placement], value: ValueId) -
         base: 0,
         offset: at.offset as u32,
         batch_stride: at.batch_stride as u32,
+        element: graph.value(value).element,
     }
 }

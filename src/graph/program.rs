@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use super::placement::{Placement, operand, place};
 use super::plan::{MemoryPlan, Request, TRIES, peak_bytes, plan_with};
-use super::{Graph, GraphError, MOST_BYTES, Recomputed, Role};
+use super::{Graph, GraphError, MOST_BYTES, Recomputed, Role, Value};
 use crate::gpu::{Constants, DeviceProfile, Kernel};
 use crate::ops::{
     BufferRef, Cost, Dispatch, Layout, Lowering, OpError, Operand, ValueId, lower_within_limits,
 };
+use crate::tensor::Element;
 
 /// Workgroups along one axis of a grid, the same on every WebGPU device.
 const MAX_WORKGROUPS: u32 = 65_535;
@@ -95,7 +96,8 @@ impl Program {
     /// Lowers and plans `graph` for `device`; `outputs` can be fetched after a run.
     ///
     /// # Errors
-    /// [`GraphError::TooLarge`], [`GraphError::Limit`] or [`GraphError::Node`], all before anything is allocated.
+    /// [`GraphError::TooLarge`], [`GraphError::Limit`], [`GraphError::NoF16`], [`GraphError::FetchedF16`] or
+    /// [`GraphError::Node`], all before anything is allocated.
     pub fn compile(
         graph: Graph,
         outputs: &[ValueId],
@@ -113,6 +115,7 @@ impl Program {
         options: ProgramOptions,
         tries: usize,
     ) -> Result<Self, GraphError> {
+        check_elements(&graph, outputs, device)?;
         check_values(&graph, outputs, device)?;
         let placements = place(&graph, outputs, options.reuse_memory);
         let lowered = lower_nodes(&graph, &placements, device)?;
@@ -157,10 +160,11 @@ impl Program {
                 let storage = dispatch
                     .buffers
                     .iter()
-                    .map(|b| {
+                    .zip(&dispatch.elements)
+                    .map(|(b, element)| {
                         Ok(Bound {
                             storage: storage_of(tenant(node, b.buffer))?,
-                            first: 4 * u64::from(b.base),
+                            first: element.bytes() * u64::from(b.base),
                         })
                     })
                     .collect::<Result<_, GraphError>>()?;
@@ -235,7 +239,7 @@ impl Program {
     /// Bytes of the values with a role of which `counts` holds.
     pub(super) fn bytes_of(&self, counts: impl Fn(&Role) -> bool) -> u64 {
         let values = self.graph.values().filter(|(_, v)| counts(&v.role));
-        values.map(|(_, v)| 4 * v.shape.len() as u64).sum()
+        values.map(|(_, v)| v.bytes()).sum()
     }
 
     /// Bytes of device memory that a run needs: slots, parameters, states and inputs.
@@ -286,9 +290,9 @@ fn no_such_scratch(graph: &Graph, node: usize, index: usize) -> GraphError {
     }
 }
 
-/// A node's scratch requests (elements) and dispatches.
+/// A node's scratch requests (bytes) and dispatches.
 struct Lowered {
-    scratch: Vec<usize>,
+    scratch: Vec<u64>,
     dispatches: Vec<Dispatch>,
     touched: Vec<ValueId>,
 }
@@ -352,8 +356,7 @@ fn lifetimes(
     outputs: &[ValueId],
 ) -> BTreeMap<Tenant, Request> {
     let mut requests: BTreeMap<Tenant, Request> = BTreeMap::new();
-    let mut touch = |tenant: Tenant, elements: usize, at: usize| {
-        let bytes = 4 * elements as u64;
+    let mut touch = |tenant: Tenant, bytes: u64, at: usize| {
         let request = requests.entry(tenant).or_insert(Request {
             bytes,
             first: at,
@@ -362,18 +365,18 @@ fn lifetimes(
         request.first = request.first.min(at);
         request.last = request.last.max(at);
     };
-    let touch_value = |value: ValueId, at: usize, touch: &mut dyn FnMut(Tenant, usize, usize)| {
+    let touch_value = |value: ValueId, at: usize, touch: &mut dyn FnMut(Tenant, u64, usize)| {
         let root = placements[value.0 as usize].root;
         if graph.value(root).role == Role::Computed {
-            touch(Tenant::Root(root), graph.value(root).shape.len(), at);
+            touch(Tenant::Root(root), graph.value(root).bytes(), at);
         }
     };
     for (at, node) in lowered.iter().enumerate() {
         for &value in &node.touched {
             touch_value(value, at, &mut touch);
         }
-        for (index, &elements) in node.scratch.iter().enumerate() {
-            touch(Tenant::Scratch { node: at, index }, elements, at);
+        for (index, &bytes) in node.scratch.iter().enumerate() {
+            touch(Tenant::Scratch { node: at, index }, bytes, at);
         }
     }
     for &output in outputs {
@@ -385,6 +388,25 @@ fn lifetimes(
 /// The most bytes that a buffer may have, with elements that u32 can number.
 fn buffer_limit(device: &DeviceProfile) -> u64 {
     device.max_buffer.min(MOST_BYTES)
+}
+
+/// Only what the device can store may be stored, and only f32 may be fetched.
+fn check_elements(
+    graph: &Graph,
+    outputs: &[ValueId],
+    device: &DeviceProfile,
+) -> Result<(), GraphError> {
+    let is_half = |value: &Value| value.element == Element::F16;
+    if !device.f16 && graph.values().any(|(_, value)| is_half(value)) {
+        return Err(GraphError::NoF16);
+    }
+    let mut fetched = outputs.iter().map(|&id| graph.value(id));
+    match fetched.find(|value| is_half(value)) {
+        None => Ok(()),
+        Some(value) => Err(GraphError::FetchedF16 {
+            name: value.name.clone(),
+        }),
+    }
 }
 
 /// Every value in use must fit a buffer; the largest is named where some do not. Before lowering, which computes with sizes, and whose dispatches for a huge batch
@@ -402,12 +424,12 @@ fn check_values(
     let values = used.chain(persistent.map(|(id, _)| id));
     let largest = values
         .map(|id| graph.value(id))
-        .max_by_key(|value| value.shape.bytes());
-    match largest.filter(|value| value.shape.bytes() > limit) {
+        .max_by_key(|value| value.bytes());
+    match largest.filter(|value| value.bytes() > limit) {
         None => Ok(()),
         Some(value) => Err(GraphError::TooLarge {
             what: value.name.clone(),
-            bytes: value.shape.bytes(),
+            bytes: value.bytes(),
             limit,
         }),
     }

@@ -148,7 +148,7 @@ impl<'a> Recomputation<'a> {
                 let last = members.iter().filter_map(|m| uses.forward.get(m)).max()?;
                 let makers = || members.iter().map(|m| &self.graph.nodes[self.makers[m]]);
                 let family = Family {
-                    bytes: 4 * self.graph.value(root).shape.len() as u64,
+                    bytes: self.graph.value(root).bytes(),
                     flops: makers().map(|n| self.flops(n)).sum(),
                     is_cheap: makers().all(|n| n.op.is_cheap() || self.flops(n) == 0.0),
                     gap: first - last,
@@ -233,6 +233,7 @@ impl Rewrite<'_> {
         let original = self.graph.value(value);
         let copy = Value {
             shape: original.shape,
+            element: original.element,
             role: Role::Computed,
             name: format!("{} (again)", original.name),
         };

@@ -4,8 +4,8 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::OpError;
-use crate::gpu::{Constants, DeviceProfile, Kernel, ParamBlock};
-use crate::tensor::Shape;
+use crate::gpu::{Constants, DeviceProfile, Kernel, ParamBlock, Wanted};
+use crate::tensor::{Element, Shape};
 
 /// A value of a graph.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -58,6 +58,13 @@ pub trait Operator: Debug + Send + Sync {
     /// # Errors
     /// [`OpError`] with what was expected and what was found.
     fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>, OpError>;
+
+    /// How the elements of output `index` are stored, given those of the inputs. Activations and their gradients are
+    /// stored as what they are made of; sums, statistics, losses and gradients of parameters keep this default.
+    /// A view is stored as what it is a view of.
+    fn element(&self, _index: usize, _inputs: &[Element]) -> Element {
+        Element::F32
+    }
 
     /// Appends the nodes that compute the gradients of the inputs. An operator without a gradient (losses'
     /// gradients, optimisers, metrics) keeps this default.
@@ -144,6 +151,9 @@ pub trait Build {
 
     /// The shape of a value.
     fn shape(&self, value: ValueId) -> Shape;
+
+    /// How the elements of a value are stored.
+    fn element(&self, value: ValueId) -> Element;
 }
 
 /// The node that is being differentiated.
@@ -183,7 +193,7 @@ pub enum BufferRef {
 }
 
 /// A tensor in memory: element (n, c, z, y, x) lies at
-/// `offset + n * batch_stride + ((c * D + z) * H + y) * W + x` (f32 elements) of what is bound of its buffer.
+/// `offset + n * batch_stride + ((c * D + z) * H + y) * W + x` (elements) of what is bound of its buffer.
 #[derive(Clone, Copy, Debug)]
 pub struct Operand {
     /// The buffer.
@@ -196,10 +206,12 @@ pub struct Operand {
     pub offset: u32,
     /// Elements from one sample to the next.
     pub batch_stride: u32,
+    /// How each element is stored.
+    pub element: Element,
 }
 
 impl Operand {
-    /// Whether it may be bound as `array<vec4<f32>>`: rows of voxels, offset and stride all in fours.
+    /// Whether it may be bound as an array of vec4: rows of voxels, offset and stride all in fours.
     pub fn is_vec4(&self) -> bool {
         self.shape.voxels().is_multiple_of(4)
             && self.offset.is_multiple_of(4)
@@ -228,7 +240,7 @@ impl Operand {
 pub struct Binding {
     /// The buffer.
     pub buffer: BufferRef,
-    /// First element (f32).
+    /// First element.
     pub base: u32,
 }
 
@@ -243,8 +255,17 @@ pub struct Dispatch {
     pub params: Vec<u8>,
     /// Its storage buffers, from binding 1 on.
     pub buffers: Vec<Binding>,
+    /// What each of them holds.
+    pub elements: Vec<Element>,
     /// Workgroups along x, y, z.
     pub workgroups: [u32; 3],
+}
+
+impl Dispatch {
+    /// The pipeline that it runs.
+    pub fn wanted(&self) -> Wanted<'_> {
+        (self.kernel, &self.constants, &self.elements)
+    }
 }
 
 /// Where an operator writes its dispatches.
@@ -256,8 +277,8 @@ pub struct Lowering<'a> {
     pub inputs: &'a [Operand],
     /// Its outputs.
     pub outputs: &'a [Operand],
-    /// Elements (f32) of each scratch buffer asked for; alive during this node only.
-    pub scratch: Vec<usize>,
+    /// Bytes of each scratch buffer asked for; alive during this node only.
+    pub scratch: Vec<u64>,
     /// The dispatches so far, in order.
     pub dispatches: Vec<Dispatch>,
     /// The most bytes that a dispatch reaches of one binding.
@@ -277,15 +298,21 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// Asks for scratch space of `shape`, dense.
+    /// Asks for scratch space of `shape` in f32, dense.
     pub fn scratch(&mut self, shape: Shape) -> Operand {
-        self.scratch.push(shape.len());
+        self.scratch_as(Element::F32, shape)
+    }
+
+    /// Asks for scratch space of `shape`, dense, stored as `element`: for copies of operands, never for sums.
+    pub fn scratch_as(&mut self, element: Element, shape: Shape) -> Operand {
+        self.scratch.push(shape.bytes_as(element));
         Operand {
             buffer: BufferRef::Scratch(self.scratch.len() - 1),
             shape,
             base: 0,
             offset: 0,
             batch_stride: shape.per_sample() as u32,
+            element,
         }
     }
 
@@ -309,6 +336,7 @@ impl<'a> Lowering<'a> {
             constants,
             params: bytemuck::bytes_of(params).to_vec(),
             buffers: operands.iter().map(binding).collect(),
+            elements: operands.iter().map(|o| o.element).collect(),
             workgroups,
         });
     }

@@ -11,7 +11,15 @@ use crate::tensor::HostTensor;
 pub struct Tolerance {
     /// Relative bound of one element.
     pub rtol: f64,
+    /// How many times as far as usual the operator carries rounding.
+    amplification: f64,
 }
+
+/// Distance of two neighbours of f16 between 1 and 2: what rounding towards zero costs at the most, as WGSL allows it.
+const HALF_EPSILON: f64 = 1.0 / 1024.0;
+
+/// Tensors stored as f16 that a result may go through: two operands, a copy in between, and itself.
+const HALF_STORES: f64 = 4.0;
 
 /// What a comparison found.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,6 +38,7 @@ impl Tolerance {
         let epsilon = f64::from(f32::EPSILON);
         Self {
             rtol: epsilon * (8.0 + 4.0 * (terms.max(1) as f64).sqrt()),
+            amplification: 1.0,
         }
     }
 
@@ -38,6 +47,17 @@ impl Tolerance {
     pub fn amplified(self, factor: f64) -> Self {
         Self {
             rtol: self.rtol * factor,
+            amplification: self.amplification * factor,
+        }
+    }
+
+    /// The same where activations are stored as f16 and computed with in f32: rounding them is all that is added. A sum
+    /// of rounded terms errs by less than its largest relative error times the rms of its terms.
+    pub fn with_f16_storage(self) -> Self {
+        let storage = HALF_STORES * HALF_EPSILON * self.amplification;
+        Self {
+            rtol: self.rtol + storage,
+            ..self
         }
     }
 

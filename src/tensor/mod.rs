@@ -3,7 +3,11 @@
 //! One layout everywhere: (N, C, D, H, W), W fastest. A 2D tensor has D = 1, a vector of C values
 //! is (1, C, 1, 1, 1), a convolution weight is (C_out, C_in / groups, KD, KH, KW).
 
+mod element;
+
 use std::fmt;
+
+pub use element::Element;
 
 /// The extent of a tensor, (N, C, D, H, W).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,11 +62,16 @@ impl Shape {
     /// Bytes of all elements as f32; `u64::MAX` where there are more than that can say, so that a comparison with a
     /// limit holds for extents of which [`Shape::len`] could not be computed.
     pub fn bytes(&self) -> u64 {
+        self.bytes_as(Element::F32)
+    }
+
+    /// Bytes of all elements stored as `element`, with the limit of [`Shape::bytes`].
+    pub fn bytes_as(&self, element: Element) -> u64 {
         if self.0.contains(&0) {
             return 0;
         }
         let extents = self.0.iter().map(|&extent| extent as u64);
-        extents.fold(size_of::<f32>() as u64, u64::saturating_mul)
+        extents.fold(element.bytes(), u64::saturating_mul)
     }
 
     /// Whether an extent is 0.

@@ -8,7 +8,7 @@ use voxseg::tensor::{HostTensor, Shape};
 
 use crate::conv::tensor;
 use crate::fixtures::Fixture;
-use crate::harness::{Case, check_reference_gradient, random, random_in};
+use crate::harness::{Case, check_reference_gradient, halves, random, random_in};
 use crate::norm::function_of;
 
 const SHAPES: [Shape; 5] = [
@@ -88,7 +88,7 @@ fn activations_match_the_reference_forward_and_backward() {
     for activation in Activation::ALL {
         for shape in SHAPES {
             let f = function_of(Some(activation));
-            let (x, dy) = (random_in(shape, 1, -8.0, 8.0), random(shape, 2));
+            let (x, dy) = (halves(random_in(shape, 1, -8.0, 8.0)), random(shape, 2));
             let slopes = slopes(activation, shape.c());
             let y = reference::forward(f, &x, &slopes.data);
             let (dx, dslopes) = reference::backward(f, &x, &slopes.data, &dy);

@@ -1,8 +1,9 @@
 //! Runs one operator on the device and compares it, forward and backward, with the f64 reference.
 //!
-//! Each case runs twice: plain, and embedded, where activations are slices of larger tensors with NaN around them and
+//! Each case runs plain, and embedded, where activations are slices of larger tensors with NaN around them and
 //! outputs are produced inside a concatenation between canaries. Memory is dirtied with NaN before the run that
-//! counts, so an element that a kernel forgets to write or wrongly reads shows.
+//! counts, so an element that a kernel forgets to write or wrongly reads shows. Both run once more with the activations
+//! stored as f16, within the tolerance that storage alone explains.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -12,10 +13,10 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use voxseg::gpu::{DeviceProfile, Gpu, GpuOptions};
 use voxseg::graph::{Executor, Graph, Parameters, Program, ProgramOptions, differentiate};
-use voxseg::ops::layout::{concat, slice_channels};
+use voxseg::ops::layout::{concat, convert, slice_channels};
 use voxseg::ops::{Operator, ValueId};
 use voxseg::reference::Tolerance;
-use voxseg::tensor::{HostTensor, Shape};
+use voxseg::tensor::{Element, HostTensor, Shape};
 
 use crate::fixtures::Stored;
 use crate::kernels::assert_listed;
@@ -59,6 +60,16 @@ pub fn random_in(shape: Shape, seed: u64, low: f32, high: f32) -> HostTensor<f64
     }
 }
 
+/// The nearest numbers that f16 has, for functions with kinks or ties: on which side a number lies must not depend on how
+/// it is stored.
+pub fn halves(mut tensor: HostTensor<f64>) -> HostTensor<f64> {
+    for v in tensor.data.iter_mut().filter(|v| **v != 0.0) {
+        let step = (v.abs().log2().floor() - 10.0).exp2();
+        *v = (*v / step).round() * step;
+    }
+    tensor
+}
+
 /// A fixture's tensor; shapes of fewer than five extents are filled up with 1 at the end.
 pub fn stored(tensor: &Stored) -> HostTensor<f64> {
     let mut extents = [1; 5];
@@ -86,6 +97,8 @@ pub struct Case {
     pub binding_limit: Option<u64>,
     /// Dispatches of the last run.
     pub dispatches: Cell<usize>,
+    /// How activations are stored, one run each.
+    storage: Vec<Element>,
 }
 
 impl Case {
@@ -111,7 +124,14 @@ impl Case {
             variants: Vec::new(),
             binding_limit: None,
             dispatches: Cell::new(0),
+            storage: vec![Element::F32, Element::F16],
         }
+    }
+
+    /// The same case without its run in f16: for numbers of which f16 loses what the case is about.
+    pub fn in_f32(mut self) -> Self {
+        self.storage = vec![Element::F32];
+        self
     }
 
     /// The same case with a variant forced.
@@ -135,9 +155,25 @@ impl Case {
 
     /// Compares the outputs with `expected`, plain and embedded.
     pub fn check_forward(&self, expected: &[HostTensor<f64>], tolerance: Tolerance) {
-        for embed in [false, true] {
-            let found = self.run(embed, None);
-            compare(&self.name, embed, "output", &found, expected, tolerance);
+        self.check("output", None, expected, tolerance);
+    }
+
+    fn check(
+        &self,
+        what: &str,
+        backward: Option<Upstream<'_>>,
+        expected: &[HostTensor<f64>],
+        tolerance: Tolerance,
+    ) {
+        for &stored in &self.storage {
+            for embed in [false, true] {
+                let found = self.run_stored(stored, embed, backward);
+                let (what, tolerance) = match stored {
+                    Element::F32 => (what.to_owned(), tolerance),
+                    Element::F16 => (format!("{what} in f16"), tolerance.with_f16_storage()),
+                };
+                compare(&self.name, embed, &what, &found, expected, tolerance);
+            }
         }
     }
 
@@ -149,23 +185,33 @@ impl Case {
         expected: &[Option<HostTensor<f64>>],
         tolerance: Tolerance,
     ) {
-        for embed in [false, true] {
-            let wanted: Vec<bool> = expected.iter().map(Option::is_some).collect();
-            let found = self.run(embed, Some((dys, &wanted)));
-            let list: Vec<HostTensor<f64>> = expected.iter().flatten().cloned().collect();
-            compare(&self.name, embed, "gradient", &found, &list, tolerance);
-        }
+        let wanted: Vec<bool> = expected.iter().map(Option::is_some).collect();
+        let list: Vec<HostTensor<f64>> = expected.iter().flatten().cloned().collect();
+        self.check("gradient", Some((dys, &wanted)), &list, tolerance);
     }
 
     /// The outputs, or with upstream gradients the gradients of the wanted inputs.
     pub fn run(&self, embed: bool, backward: Option<Upstream<'_>>) -> Vec<HostTensor> {
+        self.run_stored(Element::F32, embed, backward)
+    }
+
+    fn run_stored(
+        &self,
+        stored: Element,
+        embed: bool,
+        backward: Option<Upstream<'_>>,
+    ) -> Vec<HostTensor> {
         let mut graph = Graph::new();
         let mut feeds: Vec<(ValueId, HostTensor)> = Vec::new();
         let inputs: Vec<ValueId> = self
             .inputs
             .iter()
             .enumerate()
-            .map(|(i, (t, view))| feed(&mut graph, &format!("x{i}"), t, embed && *view, &mut feeds))
+            .map(|(i, (t, view))| {
+                let stored = if *view { stored } else { Element::F32 };
+                let embed = embed && *view;
+                feed(&mut graph, &format!("x{i}"), t, (stored, embed), &mut feeds)
+            })
             .collect();
         let outputs = graph.node(self.op.clone(), &inputs).unwrap();
         let results = match backward {
@@ -180,7 +226,8 @@ impl Case {
                     .collect();
                 for (k, (dy, y)) in dys.iter().zip(&outputs).enumerate() {
                     let Some(dy) = dy else { continue };
-                    let seed = feed(&mut graph, &format!("dy{k}"), dy, embed, &mut feeds);
+                    let form = (graph.value(*y).element, embed);
+                    let seed = feed(&mut graph, &format!("dy{k}"), dy, form, &mut feeds);
                     found.extend(differentiate(&mut graph, *y, seed, &sources).unwrap());
                 }
                 sources.iter().map(|s| found[s]).collect()
@@ -206,8 +253,13 @@ impl Case {
                 };
                 let id = graph.input(&format!("canary{k}"), canary.shape).unwrap();
                 feeds.push((id, canary));
+                let stored = graph.value(*result).element;
+                let id = convert(&mut graph, id, stored).unwrap();
                 *result = concat(&mut graph, &[id, *result, id]).unwrap();
             }
+        }
+        for result in &mut fetched {
+            *result = convert(&mut graph, *result, Element::F32).unwrap();
         }
         let program =
             Program::compile(graph, &fetched, &self.profile(), ProgramOptions::default()).unwrap();
@@ -265,19 +317,19 @@ impl Case {
     }
 }
 
-/// An input; embedded, it is a slice of channels between channels of NaN.
+/// An input as it is stored; embedded, it is a slice of channels between channels of NaN.
 fn feed(
     graph: &mut Graph,
     name: &str,
     tensor: &HostTensor<f64>,
-    embed: bool,
+    (stored, embed): (Element, bool),
     feeds: &mut Vec<(ValueId, HostTensor)>,
 ) -> ValueId {
     let small = tensor.to_f32();
     if !embed {
         let id = graph.input(name, tensor.shape).unwrap();
         feeds.push((id, small));
-        return id;
+        return convert(graph, id, stored).unwrap();
     }
     let (c, voxels) = (tensor.shape.c(), tensor.shape.voxels());
     let outer = tensor.shape.with_c(c + 2);
@@ -288,6 +340,7 @@ fn feed(
             .copy_from_slice(&small.data[n * c * voxels..][..c * voxels]);
     }
     feeds.push((id, HostTensor { shape: outer, data }));
+    let id = convert(graph, id, stored).unwrap();
     slice_channels(graph, id, 1, c).unwrap()
 }
 

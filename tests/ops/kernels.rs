@@ -11,7 +11,7 @@ use voxseg::graph::Program;
 use voxseg::losses::LossConfig;
 use voxseg::models::{PlainNet, UNetConfig, plain_unet, residual_encoder_unet};
 use voxseg::optim::OptimizerConfig;
-use voxseg::tensor::Shape;
+use voxseg::tensor::{Element, Shape};
 use voxseg::train::{TargetForm, training_step};
 
 #[path = "../../benches/common/peak.rs"]
@@ -174,22 +174,40 @@ fn write_everywhere(kernel: &Kernel, module: &naga::Module, info: &ModuleInfo) {
         .unwrap_or_else(|e| panic!("{name}: HLSL: {e}"));
 }
 
+/// f16 in every buffer of numbers.
+fn halves(kernel: &Kernel) -> Vec<Element> {
+    let is_number = |binding: usize| {
+        let head = format!("@group(0) @binding({binding}) ");
+        let line = kernel.source.lines().find(|l| l.starts_with(&head));
+        line.is_some_and(|l| !l.ends_with("array<u32>;"))
+    };
+    (1..=kernel.access.len())
+        .map(|binding| match is_number(binding) {
+            true => Element::F16,
+            false => Element::F32,
+        })
+        .collect()
+}
+
 #[test]
 fn every_kernel_compiles_for_every_backend_and_matches_its_rust_side() {
     for (kernel, specialisations) in kernels() {
         parse(kernel, kernel.source);
         assert!(!specialisations.is_empty(), "{}", kernel.name);
         for constants in specialisations {
-            let source = kernel.specialise(&constants, false).unwrap();
-            let (module, info) = parse(kernel, &source);
-            check_interface(kernel, &module);
-            check_workgroup(kernel, &constants, &module);
-            write_everywhere(kernel, &module, &info);
-            // For adapters that are a CPU, which are reached through Vulkan.
-            let source = kernel.specialise(&constants, true).unwrap();
-            let (module, info) = parse(kernel, &source);
-            check_interface(kernel, &module);
-            write_spirv(kernel, &module, &info);
+            // What is done to one buffer does not depend on the others, so that f16 in all of them covers every mixture.
+            for elements in [vec![], halves(kernel)] {
+                let source = kernel.specialise(&constants, &elements, false).unwrap();
+                let (module, info) = parse(kernel, &source);
+                check_interface(kernel, &module);
+                check_workgroup(kernel, &constants, &module);
+                write_everywhere(kernel, &module, &info);
+                // For adapters that are a CPU, which are reached through Vulkan.
+                let source = kernel.specialise(&constants, &elements, true).unwrap();
+                let (module, info) = parse(kernel, &source);
+                check_interface(kernel, &module);
+                write_spirv(kernel, &module, &info);
+            }
         }
     }
 }
@@ -217,7 +235,7 @@ fn an_unknown_constant_is_refused() {
     let (kernel, _) = voxseg::ops::kernels()[0].clone();
     assert!(
         kernel
-            .specialise(&[("NO_SUCH_CONSTANT", 1)], false)
+            .specialise(&[("NO_SUCH_CONSTANT", 1)], &[], false)
             .is_err()
     );
 }

@@ -10,7 +10,7 @@ use crate::ops::{
     Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape,
 };
 use crate::param_block;
-use crate::tensor::Shape;
+use crate::tensor::{Element, Shape};
 
 param_block!(ForwardParams {
     x_offset: u32,
@@ -94,6 +94,10 @@ impl Operator for Activate {
         Ok(vec![check(FORWARD_OP, self.0, inputs)?])
     }
 
+    fn element(&self, _index: usize, inputs: &[Element]) -> Element {
+        inputs[0]
+    }
+
     fn backward(
         &self,
         graph: &mut dyn Build,
@@ -165,6 +169,10 @@ impl Operator for ActivateBackward {
         let x = check(BACKWARD_OP, self.0, forward)?;
         expect_shape(BACKWARD_OP, "dy", x, dy)?;
         Ok(vec![x])
+    }
+
+    fn element(&self, _index: usize, inputs: &[Element]) -> Element {
+        inputs[0]
     }
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {

@@ -9,7 +9,7 @@ use crate::ops::{
     Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, grid_of, take,
 };
 use crate::param_block;
-use crate::tensor::Shape;
+use crate::tensor::{Element, Shape};
 
 param_block!(Params {
     x_offset: u32,
@@ -96,6 +96,10 @@ impl Operator for Crop {
             });
         }
         Ok(vec![x.with_spatial(self.size)])
+    }
+
+    fn element(&self, _index: usize, inputs: &[Element]) -> Element {
+        inputs[0]
     }
 
     fn backward(

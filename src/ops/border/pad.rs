@@ -7,7 +7,7 @@ use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::parts::{Samples, by_channels};
 use crate::ops::{Backward, Build, Lowering, OpError, Operand, Operator, ValueId, grid_of, take};
 use crate::param_block;
-use crate::tensor::Shape;
+use crate::tensor::{Element, Shape};
 
 param_block!(Params {
     x_offset: u32,
@@ -170,6 +170,10 @@ impl Operator for Pad {
         Ok(vec![padded(OP, x, (self.before, self.after), self.fill)?])
     }
 
+    fn element(&self, _index: usize, inputs: &[Element]) -> Element {
+        inputs[0]
+    }
+
     fn backward(
         &self,
         graph: &mut dyn Build,
@@ -234,6 +238,10 @@ impl Operator for PadBackward {
         let x = dy.with_spatial(self.size);
         padded(OP_BACKWARD, x, (self.before, [d, h, w]), self.fill)?;
         Ok(vec![x])
+    }
+
+    fn element(&self, _index: usize, inputs: &[Element]) -> Element {
+        inputs[0]
     }
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {

@@ -223,7 +223,7 @@ fn spread_out(problem: &Problem) -> Shape {
 
 /// Appends the copy of dy with zeros between, in rows of whole vec4.
 fn spread(to: &mut Lowering<'_>, problem: &Problem, dy: &Operand) -> Operand {
-    let copy = to.scratch(whole_rows(spread_out(problem)));
+    let copy = to.scratch_as(dy.element, whole_rows(spread_out(problem)));
     let [x_d, x_h, x_w] = dy.shape.spatial().map(|e| e as u32);
     let [y_d, y_h, y_w] = copy.shape.spatial().map(|e| e as u32);
     let [stride_d, stride_h, stride_w] = problem.attributes.stride.map(|e| e as u32);
@@ -260,7 +260,7 @@ pub(super) fn lower(
     let whole = whole_rows(y.shape);
     let target = match whole == y.shape && y.is_vec4() {
         true => *y,
-        false => to.scratch(whole),
+        false => to.scratch_as(y.element, whole),
     };
     let x = match tiling.stride == problem.attributes.stride {
         true => in_whole_rows(to, x),

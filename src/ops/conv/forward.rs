@@ -11,7 +11,7 @@ use crate::gpu::DeviceProfile;
 use crate::ops::{
     Backward, Build, Candidates, Cost, Lowering, OpError, Operator, ValueId, expect_shape,
 };
-use crate::tensor::Shape;
+use crate::tensor::{Element, Shape};
 
 /// y (N, C_out, D', H', W') from x (N, C_in, D, H, W), w (C_out, C_in / groups, KD, KH, KW) and optionally a bias (C_out).
 #[derive(Debug)]
@@ -49,6 +49,10 @@ impl Operator for ConvForward {
         expect_bias(OP, bias, w.n())?;
         let size = self.attributes.output_size(OP, x.spatial())?;
         Ok(vec![x.with_c(w.n()).with_spatial(size)])
+    }
+
+    fn element(&self, _index: usize, inputs: &[Element]) -> Element {
+        inputs[0]
     }
 
     fn backward(

@@ -226,7 +226,8 @@ pub(super) fn lower(
         Direction::InputGrad => Axis::input_grad(problem, axis),
         Direction::Forward | Direction::WeightGrad => Axis::forward(problem, axis),
     });
-    let packed = to.scratch(Shape::vector(packed_len(problem, direction)));
+    let packed = Shape::vector(packed_len(problem, direction));
+    let packed = to.scratch_as(source.element, packed);
     let mut packed_first = 0;
     for &d in &axes[0] {
         for &h in &axes[1] {

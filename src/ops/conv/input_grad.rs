@@ -11,7 +11,7 @@ use crate::gpu::DeviceProfile;
 use crate::ops::{
     Backward, Build, Candidates, Cost, Lowering, OpError, Operator, ValueId, expect_shape,
 };
-use crate::tensor::Shape;
+use crate::tensor::{Element, Shape};
 
 /// dx (N, C_in, D, H, W) from dy (N, C_out, D', H', W'), w (C_out, C_in / groups, KD, KH, KW) and optionally a bias
 /// (C_in), which only a transposed convolution has.
@@ -54,6 +54,10 @@ impl Operator for ConvInputGrad {
         let size = self.attributes.output_size(OP, self.input_size)?;
         expect_shape(OP, "the gradient of the output", dy.with_spatial(size), dy)?;
         Ok(vec![dy.with_c(c_in).with_spatial(self.input_size)])
+    }
+
+    fn element(&self, _index: usize, inputs: &[Element]) -> Element {
+        inputs[0]
     }
 
     fn backward(

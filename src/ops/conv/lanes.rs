@@ -307,7 +307,7 @@ pub(super) fn lower(
     [source, w, target]: [&Operand; 3],
     bias: Option<&Operand>,
 ) {
-    let packed = to.scratch(Shape::vector(plan.packed_len()));
+    let packed = to.scratch_as(source.element, Shape::vector(plan.packed_len()));
     copies::pack(to, plan, w, &packed);
     let row_free = plan.is_pointwise();
     let same_extents =
@@ -332,8 +332,11 @@ pub(super) fn lower(
         false => slab.classes_side_by_side(),
     };
     // The first slab is the largest.
-    let padded = (!read_in_place).then(|| to.scratch(slabs[0].1.padded()));
-    let apart = (!write_in_place).then(|| to.scratch(side_by_side(&slabs[0].1)));
+    let padded = (!read_in_place).then(|| to.scratch_as(source.element, slabs[0].1.padded()));
+    let apart = (!write_in_place).then(|| {
+        let shape = side_by_side(&slabs[0].1);
+        to.scratch_as(target.element, shape)
+    });
     for n in 0..target.shape.n() as u32 {
         let (source, target) = (sample(source, n), sample(target, n));
         for &(first, ref slab) in &slabs {

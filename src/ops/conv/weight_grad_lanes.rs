@@ -244,7 +244,7 @@ pub(super) fn lower(
     let block = 4 * x_plane.with_c(plan.tiling.channels).len();
     let step = (CHUNK_BYTES / block).max(1) * plan.tiling.channels;
     let step = step.min(problem.x.c());
-    let copy = to.scratch(x_plane.with_c(step));
+    let copy = to.scratch_as(x.element, x_plane.with_c(step));
     let partial = to.scratch(Shape::vector(parts.count * plan.part_len(problem, step)));
     for first in (0..problem.x.c()).step_by(step) {
         let channels = step.min(problem.x.c() - first);
@@ -400,7 +400,7 @@ pub(super) fn padded(
     if is_readable(source, padding, extent) {
         return *source;
     }
-    let copy = to.scratch(with_plane(source.shape, extent));
+    let copy = to.scratch_as(source.element, with_plane(source.shape, extent));
     pad(to, source, padding, &copy);
     copy
 }

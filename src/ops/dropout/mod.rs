@@ -9,7 +9,7 @@ use crate::ops::{
     take,
 };
 use crate::param_block;
-use crate::tensor::Shape;
+use crate::tensor::{Element, Shape};
 
 param_block!(Params {
     x_offset: u32,
@@ -102,6 +102,10 @@ impl Operator for Dropout {
         }
         expect_shape(OP, "the seed", Shape::scalar(), seed)?;
         Ok(vec![x])
+    }
+
+    fn element(&self, _index: usize, inputs: &[Element]) -> Element {
+        inputs[0]
     }
 
     fn backward(

@@ -7,7 +7,7 @@ use crate::ops::parts::{Samples, by_channels};
 use crate::ops::{
     Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape, take,
 };
-use crate::tensor::Shape;
+use crate::tensor::{Element, Shape};
 
 /// y = a + b; a, b, y (N, C, D, H, W). Both gradients are dy.
 #[derive(Debug)]
@@ -24,6 +24,10 @@ impl Operator for Add {
         let [a, b] = take(OP, inputs)?;
         expect_shape(OP, "the second input", a, b)?;
         Ok(vec![a])
+    }
+
+    fn element(&self, _index: usize, inputs: &[Element]) -> Element {
+        inputs[0]
     }
 
     fn backward(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::binary::{self, Operation};
 use crate::ops::parts::{Samples, by_channels};
 use crate::ops::{Backward, Build, Cost, Lowering, OpError, Operator, ValueId, expect_shape, take};
-use crate::tensor::Shape;
+use crate::tensor::{Element, Shape};
 
 /// y = a * b element by element; a, b, y (N, C, D, H, W). Gradients dy * b and dy * a.
 #[derive(Debug)]
@@ -22,6 +22,10 @@ impl Operator for Multiply {
         let [a, b] = take(OP, inputs)?;
         expect_shape(OP, "the second input", a, b)?;
         Ok(vec![a])
+    }
+
+    fn element(&self, _index: usize, inputs: &[Element]) -> Element {
+        inputs[0]
     }
 
     fn backward(

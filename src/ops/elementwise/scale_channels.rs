@@ -7,7 +7,7 @@ use crate::ops::parts::{Samples, by_channels};
 use crate::ops::reduce::{ChannelProducts, MAP_STEPS, Tiling};
 use crate::ops::{Backward, Build, Cost, Lowering, OpError, Operator, ValueId, expect_shape, take};
 use crate::param_block;
-use crate::tensor::Shape;
+use crate::tensor::{Element, Shape};
 
 param_block!(Params {
     x_offset: u32,
@@ -40,6 +40,10 @@ impl Operator for ScaleChannels {
         let [x, scale] = take(OP, inputs)?;
         expect_shape(OP, "the scale", x.with_spatial([1, 1, 1]), scale)?;
         Ok(vec![x])
+    }
+
+    fn element(&self, _index: usize, inputs: &[Element]) -> Element {
+        inputs[0]
     }
 
     fn backward(

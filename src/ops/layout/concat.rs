@@ -6,7 +6,7 @@ use super::copy::copy;
 use super::slice_channels;
 use crate::ops::parts::copy_apart;
 use crate::ops::{Backward, Build, Layout, Lowering, OpError, Operator, ValueId};
-use crate::tensor::Shape;
+use crate::tensor::{Element, Shape};
 
 /// y = inputs side by side along C: (N, C_1, D, H, W), (N, C_2, D, H, W), … to (N, C_1 + C_2 + …, D, H, W).
 ///
@@ -39,6 +39,10 @@ impl Operator for Concat {
             }
         }
         Ok(vec![first.with_c(inputs.iter().map(Shape::c).sum())])
+    }
+
+    fn element(&self, _index: usize, inputs: &[Element]) -> Element {
+        inputs[0]
     }
 
     fn backward(

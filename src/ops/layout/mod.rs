@@ -1,12 +1,14 @@
-//! Where tensors lie: concatenation, slices of channels, reshaping.
+//! Where tensors lie and how they are stored: concatenation, slices of channels, reshaping, conversion.
 
 mod concat;
+mod convert;
 mod copy;
 mod pad_channels;
 mod reshape;
 mod slice;
 
 pub use concat::{Concat, concat};
+pub use convert::{Convert, convert};
 pub use pad_channels::{PadChannels, pad_channels};
 pub use reshape::{Reshape, reshape};
 pub use slice::{SliceChannels, slice_channels};

@@ -7,7 +7,7 @@ use crate::gpu::{Access, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::parts::channels_at_once;
 use crate::ops::{Backward, Build, Lowering, OpError, Operand, Operator, ValueId, grid_of, take};
 use crate::param_block;
-use crate::tensor::Shape;
+use crate::tensor::{Element, Shape};
 
 param_block!(Params {
     x_offset: u32,
@@ -55,6 +55,10 @@ impl Operator for PadChannels {
             });
         }
         Ok(vec![x.with_c(self.channels)])
+    }
+
+    fn element(&self, _index: usize, inputs: &[Element]) -> Element {
+        inputs[0]
     }
 
     fn backward(

@@ -8,7 +8,7 @@ use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::parts::by_slabs;
 use crate::ops::{Cost, Lowering, OpError, Operator};
 use crate::param_block;
-use crate::tensor::Shape;
+use crate::tensor::{Element, Shape};
 
 const OP: &str = "loss.segmentation_gradient";
 
@@ -84,6 +84,10 @@ impl Operator for SegmentationLossGradient {
             });
         }
         Ok(vec![inputs[0]])
+    }
+
+    fn element(&self, _index: usize, inputs: &[Element]) -> Element {
+        inputs[0]
     }
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {

@@ -8,7 +8,7 @@ use crate::ops::{
     Backward, Build, Cost, Lowering, OpError, Operator, ValueId, expect_shape, grid_of, take,
 };
 use crate::param_block;
-use crate::tensor::Shape;
+use crate::tensor::{Element, Shape};
 
 param_block!(SumParams {
     dy_offset: u32,
@@ -77,6 +77,10 @@ impl Operator for Linear {
         Ok(vec![x.with_c(w.n())])
     }
 
+    fn element(&self, _index: usize, inputs: &[Element]) -> Element {
+        inputs[0]
+    }
+
     fn backward(
         &self,
         graph: &mut dyn Build,
@@ -137,6 +141,10 @@ impl Operator for LinearInputGrad {
             dy,
         )?;
         Ok(vec![dy.with_c(w.c())])
+    }
+
+    fn element(&self, _index: usize, inputs: &[Element]) -> Element {
+        inputs[0]
     }
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {

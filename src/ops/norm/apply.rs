@@ -12,7 +12,7 @@ use crate::ops::{
     Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape,
 };
 use crate::param_block;
-use crate::tensor::Shape;
+use crate::tensor::{Element, Shape};
 
 param_block!(Params {
     x_offset: u32,
@@ -156,6 +156,10 @@ impl Operator for NormApply {
 
     fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>, OpError> {
         Ok(vec![self.check(OP, inputs)?])
+    }
+
+    fn element(&self, _index: usize, inputs: &[Element]) -> Element {
+        inputs[0]
     }
 
     fn backward(

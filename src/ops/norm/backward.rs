@@ -8,7 +8,7 @@ use crate::ops::parts::{Samples, by_channels};
 use crate::ops::reduce::{MAP_STEPS, SUM_STEPS, Sums, Tiling};
 use crate::ops::{Cost, Lowering, OpError, Operand, Operator, expect_shape};
 use crate::param_block;
-use crate::tensor::Shape;
+use crate::tensor::{Element, Shape};
 
 param_block!(SumsParams {
     x_offset: u32,
@@ -234,6 +234,13 @@ impl Operator for NormBackward {
         expect_shape(OP, "dy", x, dy)?;
         let parameters = self.0.inputs() - 3;
         Ok([vec![x], vec![Shape::vector(x.c()); parameters]].concat())
+    }
+
+    fn element(&self, index: usize, inputs: &[Element]) -> Element {
+        match index {
+            0 => inputs[0],
+            _ => Element::F32,
+        }
     }
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {

@@ -100,7 +100,7 @@ impl Part {
             // Channels of several samples may lie too far apart.
             let near = |part: &mut Lowering<'_>, operand: &Operand| match operand.end() <= most {
                 true => *operand,
-                false => part.scratch(operand.shape),
+                false => part.scratch_as(operand.element, operand.shape),
             };
             let sources: Vec<Operand> = inputs.iter().map(|o| near(part, o)).collect();
             let targets: Vec<Operand> = outputs.iter().map(|o| near(part, o)).collect();

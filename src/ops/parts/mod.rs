@@ -35,7 +35,7 @@ pub(crate) fn lower_within_limits(op: &dyn Operator, to: &mut Lowering<'_>) -> R
 
 /// A lowering as it was.
 pub(in crate::ops) struct State {
-    scratch: Vec<usize>,
+    scratch: Vec<u64>,
     dispatches: usize,
     widest: u64,
 }
@@ -51,7 +51,7 @@ impl Lowering<'_> {
         self.widest <= self.device.binding_limit()
     }
 
-    /// Elements (f32) that an operand may reach from where it is bound.
+    /// Elements that an operand may reach, as f32, from where it is bound.
     fn most_elements(&self) -> usize {
         (self.device.binding_limit() / 4) as usize
     }

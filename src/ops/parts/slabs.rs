@@ -34,7 +34,7 @@ impl Slab<'_> {
     pub(in crate::ops) fn space(&self, to: &mut Lowering<'_>) -> Operand {
         let mut spatial = self.whole.shape.spatial();
         spatial[self.axis] = self.range.len();
-        to.scratch(self.whole.shape.with_spatial(spatial))
+        to.scratch_as(self.whole.element, self.whole.shape.with_spatial(spatial))
     }
 
     /// Appends its copy into scratch space.

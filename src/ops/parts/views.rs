@@ -18,7 +18,7 @@ impl Operand {
 
     /// Bytes from where it is bound to its end.
     pub(crate) fn reach(&self) -> u64 {
-        4 * self.end() as u64
+        self.element.bytes() * self.end() as u64
     }
 
     /// Bound from as close before its first element as devices allow.

@@ -9,7 +9,7 @@ use crate::ops::{
     Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape, grid_of,
     take,
 };
-use crate::tensor::Shape;
+use crate::tensor::{Element, Shape};
 
 static FORWARD: Kernel = shipped_kernel! {
     name: "pool/avg_forward",
@@ -104,6 +104,10 @@ impl Operator for AvgPool {
         Ok(vec![self.window.output(OP, x)?])
     }
 
+    fn element(&self, _index: usize, inputs: &[Element]) -> Element {
+        inputs[0]
+    }
+
     fn backward(
         &self,
         graph: &mut dyn Build,
@@ -165,6 +169,10 @@ impl Operator for AvgPoolBackward {
         let pooled = self.window.output(OP_BACKWARD, self.input)?;
         expect_shape(OP_BACKWARD, "the gradient of the pooled tensor", pooled, dy)?;
         Ok(vec![self.input])
+    }
+
+    fn element(&self, _index: usize, inputs: &[Element]) -> Element {
+        inputs[0]
     }
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {

@@ -9,7 +9,7 @@ use crate::ops::{
     take,
 };
 use crate::param_block;
-use crate::tensor::Shape;
+use crate::tensor::{Element, Shape};
 
 param_block!(SumParams {
     x_offset: u32,
@@ -109,6 +109,10 @@ impl Operator for GlobalAvgPool {
         Ok(vec![x.with_spatial([1; 3])])
     }
 
+    fn element(&self, _index: usize, inputs: &[Element]) -> Element {
+        inputs[0]
+    }
+
     fn backward(
         &self,
         graph: &mut dyn Build,
@@ -167,6 +171,10 @@ impl Operator for GlobalAvgPoolBackward {
         let [dy] = take(OP_BACKWARD, inputs)?;
         expect_shape(OP_BACKWARD, "the gradient", dy.with_spatial([1; 3]), dy)?;
         Ok(vec![dy.with_spatial(self.size)])
+    }
+
+    fn element(&self, _index: usize, inputs: &[Element]) -> Element {
+        inputs[0]
     }
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {

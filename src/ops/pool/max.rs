@@ -9,7 +9,7 @@ use crate::ops::{
     Backward, Build, Lowering, OpError, Operand, Operator, ValueId, expect_shape, grid_of, take,
 };
 use crate::param_block;
-use crate::tensor::Shape;
+use crate::tensor::{Element, Shape};
 
 static FORWARD: Kernel = shipped_kernel! {
     name: "pool/max_forward",
@@ -107,6 +107,10 @@ impl Operator for MaxPool {
         Ok(vec![self.window.output(OP, x)?])
     }
 
+    fn element(&self, _index: usize, inputs: &[Element]) -> Element {
+        inputs[0]
+    }
+
     fn backward(
         &self,
         graph: &mut dyn Build,
@@ -195,6 +199,10 @@ impl Operator for MaxPoolBackward {
         expect_shape(OP_BACKWARD, "the pooled tensor", pooled, y)?;
         expect_shape(OP_BACKWARD, "its gradient", pooled, dy)?;
         Ok(vec![x])
+    }
+
+    fn element(&self, _index: usize, inputs: &[Element]) -> Element {
+        inputs[0]
     }
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {

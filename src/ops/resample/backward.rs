@@ -5,7 +5,7 @@ use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::parts::{Samples, by_channels};
 use crate::ops::{Lowering, OpError, Operand, Operator, grid_of, take};
 use crate::param_block;
-use crate::tensor::Shape;
+use crate::tensor::{Element, Shape};
 
 param_block!(Params {
     dy_offset: u32,
@@ -76,6 +76,10 @@ impl Operator for ResampleBackward {
     fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>, OpError> {
         let [dy] = take(OP, inputs)?;
         Ok(vec![output(OP, dy, self.input)?])
+    }
+
+    fn element(&self, _index: usize, inputs: &[Element]) -> Element {
+        inputs[0]
     }
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {

@@ -8,7 +8,7 @@ use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::parts::{Samples, by_channels};
 use crate::ops::{Backward, Build, Cost, Lowering, OpError, Operator, ValueId, grid_of, take};
 use crate::param_block;
-use crate::tensor::Shape;
+use crate::tensor::{Element, Shape};
 
 param_block!(Params {
     x_offset: u32,
@@ -68,6 +68,10 @@ impl Operator for Resample {
     fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>, OpError> {
         let [x] = take(OP, inputs)?;
         Ok(vec![output(OP, x, self.size)?])
+    }
+
+    fn element(&self, _index: usize, inputs: &[Element]) -> Element {
+        inputs[0]
     }
 
     fn backward(

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use voxseg::graph::Profile;
+use voxseg::tensor::Element;
 
-use common::network::{Job, beside_naive, inference, training};
+use common::network::{Job, beside_naive, inference, training, training_as};
 use common::{Outcome, Rig, cost};
 
 fn describe(rig: &Rig, job: &Job, seconds: f64) -> Outcome<String> {
@@ -41,8 +42,10 @@ fn steps(criterion: &mut Criterion) {
     group
         .sample_size(10)
         .measurement_time(Duration::from_secs(5));
+    let in_f16 = training_as(Element::F16, &rig.gpu, rig.gpu.profile(), 64);
     for (name, job) in [
         ("training 64^3", training(&rig.gpu, rig.gpu.profile(), 64)),
+        ("training 64^3 in f16", in_f16),
         ("inference 64^3", inference(&rig.gpu, rig.gpu.profile(), 64)),
     ] {
         let job = job.unwrap_or_else(|e| fail(e));

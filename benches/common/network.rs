@@ -13,7 +13,7 @@ use voxseg::models::{PlainNet, UNetConfig, plain_unet};
 use voxseg::nn::Mode;
 use voxseg::ops::ValueId;
 use voxseg::optim::OptimizerConfig;
-use voxseg::tensor::{HostTensor, Shape};
+use voxseg::tensor::{Element, HostTensor, Shape};
 use voxseg::train::{TargetForm, training_step};
 
 use super::Outcome;
@@ -82,10 +82,25 @@ fn image(edge: usize) -> Vec<f32> {
 
 /// The training step on a patch of `edge`^3; its first output is the loss.
 pub fn training(gpu: &Arc<Gpu>, device: &DeviceProfile, edge: usize) -> Outcome<Job> {
+    training_as(Element::F32, gpu, device, edge)
+}
+
+/// [`training`] with activations stored as `precision`.
+#[allow(dead_code, reason = "the comparison with other frameworks is in f32")]
+pub fn training_as(
+    precision: Element,
+    gpu: &Arc<Gpu>,
+    device: &DeviceProfile,
+    edge: usize,
+) -> Outcome<Job> {
+    let network = UNetConfig {
+        precision,
+        ..network()
+    };
     let loss = LossConfig::default();
     let sgd = OptimizerConfig::default();
     let step = training_step(
-        &network(),
+        &network,
         patch(edge),
         TargetForm::CLASSES,
         &loss,

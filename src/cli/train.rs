@@ -13,6 +13,7 @@ use crate::gpu::Gpu;
 use crate::graph::Profile;
 use crate::metrics::Convention;
 use crate::run::RunFolder;
+use crate::tensor::Element;
 use crate::train::{
     CONFIG_EXAMPLE, Event, Fold, LogLine, TrainConfig, TrainError, TrainOptions, TrainReport, train,
 };
@@ -41,7 +42,7 @@ pub struct TrainArgs {
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Go on from the latest checkpoint of RUN under its own configuration.
-    #[arg(long, conflicts_with_all = ["config", "steps", "seed", "fold", "batch", "patch", "spacing"])]
+    #[arg(long, conflicts_with_all = ["config", "steps", "seed", "fold", "batch", "patch", "precision", "spacing"])]
     pub resume: bool,
     /// Measure which kernels are the fastest for this network on this adapter, and train with those; measured once,
     /// then kept in the cache (VOXSEG_CACHE, else the user's cache folder) and in RUN/kernels.json.
@@ -69,6 +70,10 @@ pub struct TrainArgs {
     /// instead of being kept, with the same results [default: no bound].
     #[arg(long, value_name = "BYTES")]
     pub memory_budget: Option<Bytes>,
+    /// How activations and their gradients are stored, f32 or f16: f16 takes about half of the memory, on adapters that
+    /// have it; parameters, sums and losses stay f32 [default: f32].
+    #[arg(long, value_name = "TYPE")]
+    pub precision: Option<Element>,
     /// Spacing in mm that images are resampled to.
     #[arg(long, value_name = "D,H,W", value_delimiter = ',')]
     pub spacing: Option<Vec<f64>>,
@@ -85,6 +90,7 @@ impl TrainArgs {
         config.seed = self.seed.unwrap_or(config.seed);
         config.fold = self.fold.unwrap_or(config.fold);
         config.memory_budget = self.memory_budget.or(config.memory_budget);
+        config.precision = self.precision.unwrap_or(config.precision);
         config.batch.size = self.batch.or(config.batch.size);
         if let Some(patch) = &self.patch {
             config.batch.patch = Some(patch[..].try_into().map_err(|_| axes("--patch"))?);

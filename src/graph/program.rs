@@ -258,7 +258,16 @@ impl Program {
         let shapes = |ids: &[ValueId]| -> Vec<_> {
             ids.iter().map(|&i| self.graph.value(i).shape).collect()
         };
-        n.op.cost(&shapes(&n.inputs), &shapes(&n.outputs))
+        let mut cost = n.op.cost(&shapes(&n.inputs), &shapes(&n.outputs));
+        // Operators count four bytes an element.
+        let operands = || n.inputs.iter().chain(&n.outputs);
+        let values = || operands().map(|&i| self.graph.value(i));
+        let stored: f64 = values().map(|v| v.bytes() as f64).sum();
+        let single: f64 = values().map(|v| v.shape.bytes() as f64).sum();
+        if single > 0.0 {
+            cost.bytes *= stored / single;
+        }
+        cost
     }
 }
 

@@ -7,9 +7,10 @@ use super::{InferenceOptions, Predictor};
 use crate::dataset::{Case, DatasetError, LoadedCase, Plan, RestoredLabels, load_image};
 use crate::gpu::Gpu;
 use crate::graph::{GraphError, Parameters, Profile};
-use crate::models::ModelError;
+use crate::models::{ModelError, UNetConfig};
 use crate::run::checkpoint::{self, CheckpointError};
 use crate::run::{RunFolder, network_of};
+use crate::tensor::Element;
 use crate::volume::{LabelMap, VolumeError};
 
 /// Why an image could not be segmented.
@@ -92,6 +93,19 @@ impl Model {
     /// # Errors
     /// [`InferError::NotARun`]; [`InferError::Checkpoint`] where the weights are cut off or of another network.
     pub fn load(folder: &Path, weights: Weights, gpu: Arc<Gpu>) -> Result<Self, InferError> {
+        Self::load_as(folder, weights, Element::F32, gpu)
+    }
+
+    /// [`Model::load`] with activations stored as `precision`, whatever the network was trained with.
+    ///
+    /// # Errors
+    /// Those of [`Model::load`]; [`GraphError::NoF16`] where the adapter has no f16.
+    pub fn load_as(
+        folder: &Path,
+        weights: Weights,
+        precision: Element,
+        gpu: Arc<Gpu>,
+    ) -> Result<Self, InferError> {
         let folder = RunFolder::new(folder);
         let not_a_run = |reason: &str| InferError::NotARun {
             path: folder.root().to_owned(),
@@ -106,7 +120,10 @@ impl Model {
             return Err(not_a_run(&format!("it has no {name}")));
         }
         let plan = Plan::read(&folder.plan())?;
-        let network = network_of(&plan);
+        let network = UNetConfig {
+            precision,
+            ..network_of(&plan)
+        };
         let mut parameters = Parameters::new(gpu, 0);
         let predictor = Predictor::new(&network, plan.patch, &mut parameters)?;
         let found = checkpoint::load(&file)?;

@@ -10,7 +10,8 @@ use crate::graph::{
 use crate::models::{ModelError, UNetConfig};
 use crate::nn::Mode;
 use crate::ops::ValueId;
-use crate::tensor::Shape;
+use crate::ops::layout::convert;
+use crate::tensor::{Element, Shape};
 
 /// How a volume is predicted.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,7 +74,9 @@ fn inference_program(
     let shape = Shape::new(1, network.in_channels, 1, 1, 1).with_spatial(patch);
     let image = graph.input("image", shape)?;
     let heads = network.build(&mut graph, image, Mode::Inference)?;
-    let outputs = [heads.logits[0]];
+    // Where the logits of windows are added up, they are f32.
+    let logits = convert(&mut graph, heads.logits[0], Element::F32).map_err(|e| graph.blame(e))?;
+    let outputs = [logits];
     remove_dead_nodes(&mut graph, &outputs);
     let program = Program::compile(graph, &outputs, device, ProgramOptions::default())?;
     Ok((program, image))

@@ -2,6 +2,7 @@
 
 use super::{Downsampling, Encoder, UNetConfig};
 use crate::nn::{Nonlinearity, Norm, Padding};
+use crate::tensor::Element;
 
 /// 19,069,955 parameters without those of the batch norm for 3 channels in and 3 out: convolutions with bias,
 /// up-convolutions without. Channels double before each pooling, so that no bottleneck forms; unpadded 3x3x3 kernels,
@@ -27,5 +28,6 @@ pub fn cicek_unet3d(in_channels: usize, out_channels: usize) -> UNetConfig {
         },
         nonlinearity: Nonlinearity::Relu,
         heads: vec![0],
+        precision: Element::F32,
     }
 }

@@ -5,6 +5,7 @@
 
 use super::{Downsampling, Encoder, UNetConfig};
 use crate::nn::{Nonlinearity, Norm, Padding};
+use crate::tensor::Element;
 
 /// What differs between nnU-Net's networks.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +56,7 @@ impl PlainNet {
             decoder_features: finer.iter().map(|&f| vec![f; decoder_convs]).collect(),
             up_features: finer.to_vec(),
             heads: (0..finer.len()).collect(),
+            precision: Element::F32,
             kernels: self.kernels,
             strides: self.strides,
             encoder,

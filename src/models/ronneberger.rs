@@ -2,6 +2,7 @@
 
 use super::{Downsampling, Encoder, UNetConfig};
 use crate::nn::{Nonlinearity, Norm, Padding};
+use crate::tensor::Element;
 
 /// As published: unpadded 3x3 convolutions with bias and ReLU, 2x2 max pooling, 2x2 up-convolutions, cropped skips;
 /// 572 x 572 in, 388 x 388 out; 31,030,658 parameters for 1 channel in and 2 classes.
@@ -35,5 +36,6 @@ pub fn unet2d(in_channels: usize, out_channels: usize, base: usize, stages: usiz
         norm: Norm::None,
         nonlinearity: Nonlinearity::Relu,
         heads: vec![0],
+        precision: Element::F32,
     }
 }

@@ -9,10 +9,10 @@ use crate::nn::{
     residual_block, transposed_conv_layer,
 };
 use crate::ops::border::center_crop;
-use crate::ops::layout::concat;
+use crate::ops::layout::{concat, convert};
 use crate::ops::pool::{Window, max_pool};
 use crate::ops::{Build, ValueId};
-use crate::tensor::Shape;
+use crate::tensor::{Element, Shape};
 
 /// How the encoder's stages are made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,6 +74,9 @@ pub struct UNetConfig {
     pub nonlinearity: Nonlinearity,
     /// Decoder stages with a segmentation head, 0 = finest; without deep supervision just `[0]`.
     pub heads: Vec<usize>,
+    /// How activations are stored; parameters and statistics are f32 whatever it is.
+    #[serde(default)]
+    pub precision: Element,
 }
 
 /// The logits of the heads in a graph, finest first.
@@ -178,7 +181,7 @@ impl UNetConfig {
 
     /// Appends the network to `graph`.
     ///
-    /// `x` is (N, in_channels, D, H, W). All heads are built in both modes, so that parameters keep their names; what
+    /// `x` is (N, in_channels, D, H, W); the logits are stored as [`UNetConfig::precision`] says. All heads are built in both modes, so that parameters keep their names; what
     /// inference does not read is removed by [`crate::graph::remove_dead_nodes`].
     ///
     /// # Errors
@@ -196,6 +199,7 @@ impl UNetConfig {
             mode,
             dropout: dropout_seed.map(|seed| ChannelDropout { p, seed }),
         };
+        let x = convert(graph, x, self.precision).map_err(|e| graph.blame(e))?;
         let skips = graph.scope("encoder", |g| self.build_encoder(g, x, how))?;
         let logits = graph.scope("decoder", |g| self.build_decoder(g, &skips, how))?;
         Ok(Heads {

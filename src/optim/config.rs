@@ -6,7 +6,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::graph::{Graph, GraphError, Init};
-use crate::ops::optim::{AdamWUpdate, HYPER_LEN, SgdUpdate, gradient_norm};
+use crate::ops::optim::{
+    AdamWUpdate, HYPER_LEN, LossScaling, SgdUpdate, gradient_norm, loss_scale,
+};
 use crate::ops::{Operator, ValueId};
 use crate::style::Fault;
 use crate::tensor::Shape;
@@ -197,9 +199,27 @@ pub fn append_optimizer(
     grads: &BTreeMap<ValueId, ValueId>,
     config: &OptimizerConfig,
 ) -> Result<Optimizer, GraphError> {
+    append_scaled_optimizer(graph, grads, config, None)
+}
+
+/// [`append_optimizer`] for gradients of the loss times a scale, which is undone here and adapted for the next step.
+///
+/// # Errors
+/// Those of [`append_optimizer`].
+pub fn append_scaled_optimizer(
+    graph: &mut Graph,
+    grads: &BTreeMap<ValueId, ValueId>,
+    config: &OptimizerConfig,
+    scaling: Option<LossScaling>,
+) -> Result<Optimizer, GraphError> {
     let hyper = graph.input(HYPER_INPUT, Shape::vector(HYPER_LEN))?;
     let list: Vec<ValueId> = grads.values().copied().collect();
-    let norm = gradient_norm(graph, &list, config.max_norm()).map_err(|e| graph.blame(e))?;
+    let norm = match scaling {
+        None => gradient_norm(graph, &list, config.max_norm()),
+        Some(scaling) => gradient_norm(graph, &list, None)
+            .and_then(|scaled| loss_scale(graph, scaled.norm, scaling, config.max_norm())),
+    };
+    let norm = norm.map_err(|e| graph.blame(e))?;
     for (&parameter, &grad) in grads {
         let value = graph.value(parameter);
         let (name, shape) = (value.name.clone(), value.shape);

@@ -3,5 +3,5 @@
 mod config;
 mod schedule;
 
-pub use config::{Optimizer, OptimizerConfig, append_optimizer};
+pub use config::{Optimizer, OptimizerConfig, append_optimizer, append_scaled_optimizer};
 pub use schedule::Schedule;

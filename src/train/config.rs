@@ -9,6 +9,7 @@ use crate::losses::{LossConfig, Supervision};
 use crate::ops::loss::MAX_CLASSES;
 use crate::optim::{OptimizerConfig, Schedule};
 use crate::style::{Nonlinearity, Norm, name_or_table};
+use crate::tensor::Element;
 
 /// A TOML file with every key and its default, explained; `voxseg train --help` prints it.
 pub const CONFIG_EXAMPLE: &str = include_str!("example.toml");
@@ -25,6 +26,8 @@ pub struct TrainConfig {
     /// backward part, with the same results. No bound where `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_budget: Option<Bytes>,
+    /// How activations and their gradients are stored: with f16 in about half of the memory, with dynamic loss scaling.
+    pub precision: Element,
     /// How long.
     pub schedule: Length,
     /// Batches.

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use crate::dataset::Labels;
 use crate::gpu::DeviceProfile;
-use crate::graph::{Graph, Program, compile_training, differentiate};
+use crate::graph::{Graph, GraphError, Init, Program, compile_training, differentiate};
 use crate::losses::{LossConfig, Truth, supervised_loss};
 use crate::models::{ModelError, UNetConfig};
 use crate::nn::Mode;
 use crate::ops::ValueId;
+use crate::ops::elementwise::multiply;
 use crate::ops::loss::Activation;
-use crate::optim::{OptimizerConfig, append_optimizer};
-use crate::tensor::Shape;
+use crate::ops::optim::{FIRST_LOSS_SCALE, LossScaling};
+use crate::optim::{OptimizerConfig, append_scaled_optimizer};
+use crate::tensor::{Element, Shape};
 
 /// What is fed to a supervised network.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +28,7 @@ pub struct Feeds {
     pub class_weights: Option<ValueId>,
     /// (1, heads, 1, 1, 1): the weight of each head.
     pub head_weights: ValueId,
-    /// Scalar: dL/dL, 1 but for loss scaling.
+    /// Scalar: dL/dL, 1 for the gradient of the loss; the scale of [`SupervisedGraph::scaling`] comes on top.
     pub loss_scale: ValueId,
     /// Scalar: the seed of the step's dropout ([`crate::ops::dropout::seed_bits`]), where there is any.
     pub dropout_seed: Option<ValueId>,
@@ -76,8 +78,10 @@ pub struct SupervisedGraph {
     pub logits: Vec<ValueId>,
     /// The total loss, a scalar.
     pub total: ValueId,
-    /// The gradient of each trained parameter.
+    /// The gradient of each trained parameter, times the scale of `scaling` where there is one.
     pub gradients: BTreeMap<ValueId, ValueId>,
+    /// Dynamic loss scaling, where activations are stored as f16: their gradients would underflow without it.
+    pub scaling: Option<LossScaling>,
     forward_nodes: usize,
 }
 
@@ -124,13 +128,24 @@ impl SupervisedGraph {
         let losses = supervised_loss(&mut graph, &logits, &truth, feeds.head_weights, loss)?;
         let forward_nodes = graph.nodes().len();
         let wanted = graph.trainable();
-        let gradients = differentiate(&mut graph, losses.total, feeds.loss_scale, &wanted)?;
+        let scaling = match network.precision {
+            Element::F32 => None,
+            Element::F16 => Some(append_scaling(&mut graph)?),
+        };
+        let seed = match scaling {
+            None => feeds.loss_scale,
+            Some(LossScaling { scale, .. }) => {
+                multiply(&mut graph, feeds.loss_scale, scale).map_err(|e| graph.blame(e))?
+            }
+        };
+        let gradients = differentiate(&mut graph, losses.total, seed, &wanted)?;
         Ok(Self {
             graph,
             feeds,
             logits,
             total: losses.total,
             gradients,
+            scaling,
             forward_nodes,
         })
     }
@@ -151,6 +166,15 @@ impl SupervisedGraph {
             device,
         )?)
     }
+}
+
+/// The states of dynamic loss scaling: in checkpoints, so that a resumed run scales as one that was never stopped.
+fn append_scaling(graph: &mut Graph) -> Result<LossScaling, GraphError> {
+    let mut state = |name: &str, first| graph.state(name, Shape::scalar(), Init::Constant(first));
+    Ok(LossScaling {
+        scale: state("loss_scale.scale", FIRST_LOSS_SCALE)?,
+        steps: state("loss_scale.steps", 0.0)?,
+    })
 }
 
 /// A compiled training step and the values to feed.
@@ -180,7 +204,12 @@ pub fn training_step(
 ) -> Result<TrainingStep, ModelError> {
     let mut supervised = SupervisedGraph::build(network, patch, form, loss)?;
     let gradients = std::mem::take(&mut supervised.gradients);
-    let optimizer = append_optimizer(&mut supervised.graph, &gradients, optimizer)?;
+    let optimizer = append_scaled_optimizer(
+        &mut supervised.graph,
+        &gradients,
+        optimizer,
+        supervised.scaling,
+    )?;
     let (feeds, heads) = (supervised.feeds, supervised.logits.len());
     let outputs = [supervised.total, optimizer.gradient_norm];
     Ok(TrainingStep {

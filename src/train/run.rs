@@ -73,7 +73,10 @@ pub async fn train(
     for made in [folder.root().to_owned(), folder.prepared()] {
         remove_temporaries(&made);
     }
-    let network = network_of(&setup.plan);
+    let network = UNetConfig {
+        precision: setup.config.precision,
+        ..network_of(&setup.plan)
+    };
     // Results do not depend on it, so that a run may be resumed under another one.
     let budget = config.memory_budget.or(setup.config.memory_budget);
     let within = |gpu: &Gpu| DeviceProfile {

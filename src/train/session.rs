@@ -15,6 +15,7 @@ use crate::ops::ValueId;
 use crate::ops::dropout::seed_bits;
 use crate::run::RunFolder;
 use crate::run::checkpoint::{self, CheckpointInfo};
+use crate::tensor::Element;
 use crate::tune::Measured;
 
 /// What a caller hears while a run goes on.
@@ -64,6 +65,21 @@ pub(super) struct Session<'a> {
     pub profile: bool,
 }
 
+/// Steps in a row up to the last one whose loss or gradients were not finite.
+#[derive(Clone, Copy, Debug, Default)]
+struct Failures {
+    in_a_row: usize,
+    /// Whether the last loss was finite and its scale too large for f16: such steps are left out, and expected.
+    are_of_scale: bool,
+}
+
+impl Failures {
+    /// Whether the weights after the last step are to be trusted.
+    fn spared_weights(self) -> bool {
+        self.in_a_row == 0 || self.are_of_scale
+    }
+}
+
 /// How far a run has come.
 #[derive(Clone, Copy, Debug)]
 struct Progress {
@@ -107,7 +123,7 @@ impl Session<'_> {
         });
         let mut loader = Loader::start(self.draw.clone(), progress.step as u64, self.steps as u64)
             .map_err(|e| TrainError::io(self.folder.root().to_owned(), e))?;
-        let mut failures = 0;
+        let mut failures = Failures::default();
         let profiled = (progress.step + PROFILED).min(self.steps.saturating_sub(1));
         // The result of a step is fetched after the next one has been submitted, so that the device never idles,
         // except where a checkpoint or a validation needs the weights of just this step.
@@ -131,7 +147,7 @@ impl Session<'_> {
             progress.step = stop;
             // Weights of which the last loss was no number are not to be trusted: the checkpoint before stays. But a run
             // must end where its last steps are such, which changed nothing and would come again.
-            if failures == 0 || stop == self.steps {
+            if failures.spared_weights() || stop == self.steps {
                 self.pause(&mut progress, &mut log, observe).await?;
             }
         }
@@ -221,15 +237,15 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Fetches the result of `step`, logs it, and gives the number of bad steps in a row.
+    /// Fetches the result of `step`, logs it, and gives the bad steps up to it.
     async fn report(
         &self,
         executor: &Executor,
         step: usize,
-        failures: usize,
+        failures: Failures,
         log: &mut Log,
         observe: &(dyn Fn(Event) + Sync),
-    ) -> Result<usize, TrainError> {
+    ) -> Result<Failures, TrainError> {
         let Some(outputs) = executor.fetch().await? else {
             return Ok(failures);
         };
@@ -248,17 +264,20 @@ impl Session<'_> {
             .map_err(|e| TrainError::io(self.folder.log(), e))?;
         observe(Event::Step(line));
         if loss.is_some() && norm.is_some() {
-            return Ok(0);
+            return Ok(Failures::default());
         }
-        let failures = failures + 1;
+        let in_a_row = failures.in_a_row + 1;
         // A shorter run of which no step counted has nothing to show either.
-        if failures >= PATIENCE.min(self.steps) {
+        if in_a_row >= PATIENCE.min(self.steps) {
             return Err(TrainError::NotFinite {
                 step: step + 1,
-                times: failures,
+                times: in_a_row,
             });
         }
-        Ok(failures)
+        Ok(Failures {
+            in_a_row,
+            are_of_scale: loss.is_some() && self.config.precision == Element::F16,
+        })
     }
 
     /// What is due after `progress.step` steps: validation first, since its score belongs into the checkpoint.

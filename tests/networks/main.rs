@@ -4,6 +4,7 @@ mod counts;
 mod direction;
 #[path = "../fixtures/loader.rs"]
 mod fixtures;
+mod half;
 mod parity;
 mod parts;
 

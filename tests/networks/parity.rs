@@ -20,7 +20,7 @@ fn tolerance() -> Tolerance {
 }
 
 /// The fixtures' optimiser: nnU-Net's without clipping.
-fn sgd() -> OptimizerConfig {
+pub fn sgd() -> OptimizerConfig {
     OptimizerConfig::Sgd {
         momentum: 0.99,
         nesterov: true,
@@ -85,15 +85,15 @@ fn truth(stored: &Stored, parameter: bool) -> HostTensor<f64> {
 }
 
 /// A network of the fixtures, its weights on the device.
-struct Network {
+pub struct Network {
     fixture: Fixture,
-    config: UNetConfig,
-    patch: Shape,
-    loss: LossConfig,
+    pub config: UNetConfig,
+    pub patch: Shape,
+    pub loss: LossConfig,
 }
 
 impl Network {
-    fn load(name: &str) -> Self {
+    pub fn load(name: &str) -> Self {
         let fixture = Fixture::load(name);
         let of = fixture.network();
         Self {
@@ -107,7 +107,7 @@ impl Network {
         }
     }
 
-    fn parameters(&self, graph: &Graph) -> Parameters {
+    pub fn parameters(&self, graph: &Graph) -> Parameters {
         assert_eq!(
             graph.parameter_count() as u64,
             self.fixture.network()["parameter_count"].as_u64().unwrap()
@@ -121,7 +121,7 @@ impl Network {
         parameters
     }
 
-    fn weights(&self, rule: &str) -> Vec<f32> {
+    pub fn weights(&self, rule: &str) -> Vec<f32> {
         self.fixture.network()["head_weights"][rule]
             .as_array()
             .unwrap()
@@ -130,7 +130,7 @@ impl Network {
             .collect()
     }
 
-    fn feed<'a>(&'a self, ids: Feeds, weights: &'a [f32]) -> Vec<(ValueId, &'a [f32])> {
+    pub fn feed<'a>(&'a self, ids: Feeds, weights: &'a [f32]) -> Vec<(ValueId, &'a [f32])> {
         vec![
             (ids.image, &self.fixture.tensor("input").data),
             (ids.target, &self.fixture.tensor("target.0").data),

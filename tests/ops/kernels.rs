@@ -307,9 +307,14 @@ fn only_kernels_of_this_library_run_without_bounds_checks() {
         .find(|(kernel, _)| kernel.name == FOREIGN.name)
         .unwrap();
     // Whichever comes first, and under one name: each is compiled as what it is.
-    assert!(gpu.pipeline(&FOREIGN, &vec![]).unwrap().is_checked());
-    assert!(!gpu.pipeline(ours, &lists[0]).unwrap().is_checked());
-    assert!(gpu.pipeline(&FOREIGN, &vec![]).unwrap().is_checked());
-    assert!(open(true).pipeline(ours, &lists[0]).unwrap().is_checked());
+    assert!(gpu.pipeline((&FOREIGN, &vec![], &[])).unwrap().is_checked());
+    assert!(!gpu.pipeline((ours, &lists[0], &[])).unwrap().is_checked());
+    assert!(gpu.pipeline((&FOREIGN, &vec![], &[])).unwrap().is_checked());
+    assert!(
+        open(true)
+            .pipeline((ours, &lists[0], &[]))
+            .unwrap()
+            .is_checked()
+    );
     assert!(ours.is_shipped() && !FOREIGN.is_shipped());
 }

@@ -1,8 +1,10 @@
-use voxseg::ops::layout::{Concat, PadChannels, Reshape, SliceChannels};
+use voxseg::graph::{Executor, Graph, Parameters, Program, ProgramOptions};
+use voxseg::ops::elementwise::add;
+use voxseg::ops::layout::{Concat, PadChannels, Reshape, SliceChannels, convert};
 use voxseg::reference::Tolerance;
-use voxseg::tensor::{HostTensor, Shape};
+use voxseg::tensor::{Element, HostTensor, Shape};
 
-use crate::harness::{Case, random};
+use crate::harness::{Case, gpu, random};
 
 /// Channels of `parts` side by side.
 fn join(parts: &[&HostTensor<f64>]) -> HostTensor<f64> {
@@ -77,4 +79,35 @@ fn reshape_keeps_elements() {
     let case = Case::new("reshape", Reshape { to }, vec![(x.clone(), true)]);
     case.check_forward(std::slice::from_ref(&y), Tolerance::for_terms(1));
     case.check_backward(&[Some(y)], &[Some(x)], Tolerance::for_terms(1));
+}
+
+#[test]
+fn what_f16_cannot_hold_becomes_infinite_and_is_not_cut() {
+    // One sample whose rows are whole vec4 and one whose rows are not: they are stored by different instructions.
+    for width in [8, 7] {
+        let shape = Shape::new(1, 1, 1, 1, width);
+        let mut graph = Graph::new();
+        let x = graph.input("x", shape).unwrap();
+        let half = convert(&mut graph, x, Element::F16).unwrap();
+        let sum = add(&mut graph, half, half).unwrap();
+        assert_eq!(graph.value(sum).element, Element::F16);
+        let outputs = [half, sum].map(|v| convert(&mut graph, v, Element::F32).unwrap());
+        let options = ProgramOptions::default();
+        let program = Program::compile(graph, &outputs, gpu().profile(), options).unwrap();
+        let executor = Executor::new(program, &mut Parameters::new(gpu(), 0)).unwrap();
+        let infinity = f32::INFINITY;
+        let values = [60000.0, -60000.0, 1e6, -infinity, 1.0, 0.0, -2.5, 1e30];
+        let found = pollster::block_on(async {
+            executor.run(&[(x, &values[..width])]).await.unwrap();
+            executor.fetch().await.unwrap().unwrap()
+        });
+        let stored = [
+            60000.0, -60000.0, infinity, -infinity, 1.0, 0.0, -2.5, infinity,
+        ];
+        let doubled = [
+            infinity, -infinity, infinity, -infinity, 2.0, 0.0, -5.0, infinity,
+        ];
+        assert_eq!(found[0].data, stored[..width]);
+        assert_eq!(found[1].data, doubled[..width]);
+    }
 }

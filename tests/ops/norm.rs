@@ -75,7 +75,7 @@ impl Example {
                 activation,
                 constant_stats: false,
             },
-            dy: random(shape, 5),
+            dy: halves(random(shape, 5)),
             mean: rounded(&mean),
             rstd: rounded(&reference::rstd(&variance, f64::from(EPS))),
             layer: Layer {

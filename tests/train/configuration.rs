@@ -6,6 +6,7 @@ use voxseg::losses::{LossConfig, Supervision};
 use voxseg::nn::{Nonlinearity, Norm};
 use voxseg::optim::{OptimizerConfig, Schedule};
 use voxseg::run::{RunFolder, network_of};
+use voxseg::tensor::Element;
 use voxseg::train::{
     BatchConfig, CONFIG_EXAMPLE, Fold, Length, NetworkConfig, TrainConfig, TrainError,
 };
@@ -19,6 +20,7 @@ fn full() -> TrainConfig {
         seed: 1,
         fold: Fold::All,
         memory_budget: Some(Bytes(1 << 30)),
+        precision: Element::F16,
         schedule: Length {
             steps: Some(1),
             checkpoint_every: Some(1),

@@ -3,6 +3,7 @@
 use voxseg::dataset::Dataset;
 use voxseg::infer::{InferenceOptions, Model, Weights};
 use voxseg::run::{RunFolder, checkpoint};
+use voxseg::tensor::Element;
 use voxseg::train::{Event, LogLine, TrainError, TrainOptions, train};
 use voxseg::volume::read_labels;
 
@@ -14,8 +15,18 @@ const LEARN_BY_HEART: &str = "fold = \"all\"\n[learning_rate]\nkind = \"constant
 
 #[test]
 fn a_small_network_learns_two_volumes_by_heart() {
+    learns_by_heart(Element::F32);
+}
+
+#[test]
+fn it_learns_them_as_well_with_activations_in_f16() {
+    learns_by_heart(Element::F16);
+}
+
+fn learns_by_heart(precision: Element) {
     let folder = folder_with(&Phantom::balls(2));
-    let config = format!("{LEARN_BY_HEART}{}", quick(60)).replace("every = 2", "every = 30");
+    let config = format!("precision = \"{precision}\"\n{LEARN_BY_HEART}{}", quick(60));
+    let config = config.replace("every = 2", "every = 30");
     let report = run(folder.path(), "run", &config).unwrap();
     let losses: Vec<f64> = report.log.iter().filter_map(|l| l.record().loss).collect();
     let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
@@ -23,7 +34,8 @@ fn a_small_network_learns_two_volumes_by_heart() {
     assert!(last < first - 0.5, "the loss went from {first} to {last}");
     assert!(report.validation.is_none());
 
-    let model = Model::load(&folder.path().join("run"), Weights::Final, gpu()).unwrap();
+    let run = folder.path().join("run");
+    let model = Model::load_as(&run, Weights::Final, precision, gpu()).unwrap();
     let dataset = Dataset::open(folder.path().join("data")).unwrap();
     for case in &dataset.training {
         let options = InferenceOptions::default();
@@ -31,6 +43,7 @@ fn a_small_network_learns_two_volumes_by_heart() {
         let truth = read_labels(case.label.as_ref().unwrap()).unwrap();
         assert_eq!(found.geometry(), truth.geometry());
         let dice = dice(found.labels(), truth.labels());
+        println!("{precision}: Dice of {} {dice:.4}", case.id);
         assert!(dice > 0.85, "Dice of {} is {dice}", case.id);
     }
 }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use voxseg::run::checkpoint::CheckpointError;
+use voxseg::run::RunFolder;
+use voxseg::run::checkpoint::{self, CheckpointError};
 use voxseg::train::{TrainError, TrainOptions};
 
 use crate::phantom::{Phantom, quick};
@@ -85,6 +86,27 @@ fn a_run_killed_at_random_moments_ends_as_if_it_never_had_been() {
     let left = std::fs::read_dir(&killed).unwrap();
     let left = left.filter(|e| voxseg::fsio::is_temporary(&e.as_ref().unwrap().file_name()));
     assert_eq!(left.count(), 0, "temporary files were left behind");
+}
+
+#[test]
+fn a_killed_run_in_f16_goes_on_with_the_scale_of_its_loss() {
+    const STEPS: usize = 12;
+    let folder = folder_with(&Phantom::balls(3));
+    let root = folder.path();
+    let config = format!("precision = \"f16\"\n{}", quick(STEPS));
+    std::fs::write(root.join("config.toml"), config).unwrap();
+    assert!(start(root, "whole").wait().unwrap().success());
+    let killed = root.join("killed");
+    let mut child = start(root, "killed");
+    wait_for_lines(&mut child, &killed, 5);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(logged_lines(&killed) < STEPS, "it was not killed in time");
+    assert!(start(root, "killed").wait().unwrap().success());
+    assert_same(&root.join("whole"), &killed);
+    let stored = checkpoint::load(&RunFolder::new(&killed).last()).unwrap();
+    assert!(stored.tensors["loss_scale.scale"].data[0] > 0.0);
+    assert!(stored.tensors["loss_scale.steps"].data[0] <= STEPS as f32);
 }
 
 #[test]

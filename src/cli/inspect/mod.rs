@@ -15,7 +15,9 @@ use crate::gpu::{DeviceProfile, Gpu, GpuError};
 use crate::graph::{Graph, NodeSummary, Program, ProgramOptions, Recomputed, remove_dead_nodes};
 use crate::models::{ModelError, fitting_patch};
 use crate::nn::Mode;
+use crate::ops::layout::convert;
 use crate::table::{Align, Table};
+use crate::tensor::Element;
 use crate::train::{TrainError, training_step};
 use crate::tune::KernelChoices;
 
@@ -55,6 +57,9 @@ pub struct InspectArgs {
     /// Device memory that the training step may plan for, such as 512MiB or 2GiB [default: that of the run, or no bound].
     #[arg(long, value_name = "BYTES", conflicts_with = "inference")]
     pub memory_budget: Option<Bytes>,
+    /// How activations are stored, f32 or f16 [default: as the run trains, else f32].
+    #[arg(long, value_name = "TYPE")]
+    pub precision: Option<Element>,
     /// Plan the prediction of one window instead of a training step.
     #[arg(long)]
     pub inference: bool,
@@ -159,6 +164,9 @@ fn forward_program(
     if inference {
         outputs.truncate(1);
         remove_dead_nodes(&mut graph, &outputs);
+    }
+    for logits in &mut outputs {
+        *logits = convert(&mut graph, *logits, Element::F32).map_err(|e| graph.blame(e))?;
     }
     let options = ProgramOptions::default();
     Ok(Program::compile(graph, &outputs, device, options)?)

@@ -14,7 +14,7 @@ use crate::models::{
 use crate::nn::Padding;
 use crate::optim::OptimizerConfig;
 use crate::run::{RunFolder, network_of};
-use crate::tensor::Shape;
+use crate::tensor::{Element, Shape};
 use crate::train::{TargetForm, TrainConfig};
 
 /// Patches a step where nothing else is said: nnU-Net's least.
@@ -63,7 +63,9 @@ impl Subject {
             subject.batch = 1;
             subject.memory_budget = None;
             subject.kernels = None;
+            subject.network.precision = Element::F32;
         }
+        subject.network.precision = args.precision.unwrap_or(subject.network.precision);
         subject.network.validate()?;
         subject.check_patch()?;
         subject.check_size()?;
@@ -95,13 +97,15 @@ impl Subject {
             return Err(CliError::input(run, problem));
         }
         let config = TrainConfig::read(&folder.config())?;
+        let mut planned = Self::of_plan(&folder.plan())?;
+        planned.network.precision = config.precision;
         Ok(Self {
             name: run.display().to_string(),
             optimizer: config.optimizer(),
             loss: config.loss,
             memory_budget: config.memory_budget,
             kernels: Some(folder.kernels()),
-            ..Self::of_plan(&folder.plan())?
+            ..planned
         })
     }
 

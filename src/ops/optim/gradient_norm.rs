@@ -12,7 +12,7 @@ use crate::tensor::Shape;
 const PER_GROUP: usize = 4096;
 
 /// Stands for no limit: the square of a larger norm is no finite f32, so it is caught as such.
-const NO_LIMIT: f32 = 1e19;
+pub(super) const NO_LIMIT: f32 = 1e19;
 
 param_block!(SumParams {
     x_offset: u32,
@@ -52,6 +52,17 @@ pub struct GradientNorm {
     pub max_norm: Option<f32>,
 }
 
+/// Refuses a limit of the norm that is not above 0.
+pub(super) fn check_limit(op: &'static str, max_norm: Option<f32>) -> Result<(), OpError> {
+    match max_norm.is_some_and(|m| m.is_nan() || m <= 0.0) {
+        false => Ok(()),
+        true => Err(OpError::Attribute {
+            op,
+            reason: "the largest norm must be above 0; leave it out for no limit".to_owned(),
+        }),
+    }
+}
+
 impl Operator for GradientNorm {
     fn name(&self) -> &'static str {
         OP
@@ -65,12 +76,7 @@ impl Operator for GradientNorm {
                 found: 0,
             });
         }
-        if self.max_norm.is_some_and(|m| m.is_nan() || m <= 0.0) {
-            return Err(OpError::Attribute {
-                op: OP,
-                reason: "the largest norm must be above 0; leave it out for no limit".to_owned(),
-            });
-        }
+        check_limit(OP, self.max_norm)?;
         Ok(vec![Shape::scalar(); 2])
     }
 

@@ -1,11 +1,13 @@
-//! Optimiser steps in place, and the norm of all gradients.
+//! Optimiser steps in place, the norm of all gradients, and the scale of the loss.
 
 mod adamw;
 mod gradient_norm;
+mod loss_scale;
 mod sgd;
 
 pub use adamw::AdamWUpdate;
 pub use gradient_norm::{GradientNorm, Norm, gradient_norm};
+pub use loss_scale::{FIRST_LOSS_SCALE, LossScale, LossScaling, loss_scale};
 pub use sgd::SgdUpdate;
 
 use super::{OpError, expect_shape};
@@ -17,7 +19,13 @@ pub const HYPER_LEN: usize = 3;
 
 /// The kernels of this family with the specialisations in use, for the checks that need no GPU.
 pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
-    [gradient_norm::kernels(), sgd::kernels(), adamw::kernels()].concat()
+    [
+        gradient_norm::kernels(),
+        loss_scale::kernels(),
+        sgd::kernels(),
+        adamw::kernels(),
+    ]
+    .concat()
 }
 
 /// Checks the inputs of an update: parameter, states of its shape, its gradient, hyper, clip scale.

@@ -1,5 +1,6 @@
 //! Optimiser steps and clipping against PyTorch and the reference.
 
+mod loss_scale;
 mod reference;
 
 use std::collections::BTreeMap;

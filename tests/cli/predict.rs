@@ -329,3 +329,23 @@ fn a_full_disk_leaves_no_half_file() {
     assert!(run.stderr.contains("too large"), "{run:#?}");
     assert_eq!(names_in(&folder, "out"), Vec::<String>::new());
 }
+
+#[test]
+fn activations_in_f16_give_nearly_the_same_labels_and_another_precision_is_refused() {
+    let folder = trained();
+    predict(&folder, &["-i", "in", "-o", "single"]).succeeded();
+    predict(&folder, &["-i", "in", "-o", "half", "--precision", "f16"]).succeeded();
+    let read = |name: &str| read_labels(folder.path(name).join("ball0.nii")).unwrap();
+    let (single, half) = (read("single"), read("half"));
+    let labels = single.labels().iter().zip(half.labels());
+    let other = labels.filter(|(a, b)| a != b).count();
+    assert!(
+        100 * other < single.labels().len(),
+        "{other} of {} voxels have another label",
+        single.labels().len()
+    );
+    let refused = predict(&folder, &["-i", "in", "-o", "out", "--precision", "f64"]);
+    assert_eq!(refused.code, Some(2), "{refused:#?}");
+    assert!(refused.stderr.contains("f32 or f16"), "{refused:#?}");
+    assert!(!folder.path("out").exists());
+}

@@ -236,7 +236,8 @@ fn there_may_be_more_rows_than_an_axis_of_a_grid_counts() {
     let shape = Shape::new(260, 256, 1, 1, 2);
     Example::new(NormKind::Batch, Some(Activation::Relu), shape).check();
     Example::new(NormKind::Group { groups: 64 }, None, shape).check();
-    check_stats(NormKind::Instance, random(shape, 6));
+    // Of two numbers, so that rounding them may change their deviation by much.
+    check_stats(NormKind::Instance, halves(random(shape, 6)));
 }
 
 #[test]

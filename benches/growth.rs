@@ -25,7 +25,7 @@ struct Row {
     edge: usize,
     job: Job,
     times: Vec<Duration>,
-    /// The host's processor time for preparing, encoding and submitting a step.
+    /// The host's processor time for a step: filling, encoding and submitting it, and reading its results.
     host: Vec<Duration>,
 }
 
@@ -44,9 +44,8 @@ impl Row {
 
     fn step(&mut self) -> Outcome<()> {
         let before = thread_time();
-        let start = self.job.submit()?;
+        self.times.push(self.job.run()?.1);
         let after = thread_time();
-        self.times.push(self.job.fetch(start)?.1);
         self.host.extend(after.zip(before).map(|(a, b)| a - b));
         Ok(())
     }

@@ -46,21 +46,12 @@ pub struct Job {
 impl Job {
     /// One run: its outputs, and the time from upload to fetch.
     pub fn run(&self) -> Outcome<(Vec<HostTensor>, Duration)> {
-        let start = self.submit()?;
-        self.fetch(start)
-    }
-
-    /// Begins a run; when that was.
-    pub fn submit(&self) -> Outcome<Instant> {
         let views: Vec<_> = self.feeds.iter().map(|(id, d)| (*id, &d[..])).collect();
         let start = Instant::now();
-        pollster::block_on(self.executor.run(&views))?;
-        Ok(start)
-    }
-
-    /// Awaits a run that began at `start`: as [`Job::run`].
-    pub fn fetch(&self, start: Instant) -> Outcome<(Vec<HostTensor>, Duration)> {
-        let outputs = pollster::block_on(self.executor.fetch())?;
+        let outputs = pollster::block_on(async {
+            self.executor.run(&views).await?;
+            self.executor.fetch().await
+        })?;
         Ok((outputs.ok_or("no run is open")?, start.elapsed()))
     }
 

@@ -4,7 +4,7 @@
 //! arithmetic stays the same; each buffer has an element type of its own, and all of them mix.
 //!
 //! **Words of 64 bits**, for a CPU that plays a GPU. There each access to a buffer is a loop over the lanes, once for each
-//! component: a vec4<f32> costs four such loops. As vec2<u64> the same sixteen bytes cost two, and a vec4 of f16, one u64,
+//! component: a `vec4<f32>` costs four such loops. As `vec2<u64>` the same sixteen bytes cost two, and a vec4 of f16, one u64,
 //! costs one; taking the words apart is a few instructions for all lanes. Real GPUs move a vec4 at once, and many lack
 //! 64-bit integers; for them nothing changes.
 
@@ -39,7 +39,7 @@ fn wide_store_halves(value: vec4<f32>) -> u64 {
 /// `wide` every vec4 is moved in words of 64 bits.
 ///
 /// # Errors
-/// [`GpuError::Shader`] where a buffer that is to hold f16 is no array of f32 or vec4<f32>, or where a kernel stores less
+/// [`GpuError::Shader`] where a buffer that is to hold f16 is no array of f32 or `vec4<f32>`, or where a kernel stores less
 /// than a whole element of a converted buffer.
 pub(super) fn store_as(
     kernel: &str,

@@ -1,10 +1,10 @@
 use voxseg::graph::{Executor, Graph, Parameters, Program, ProgramOptions};
 use voxseg::ops::elementwise::add;
-use voxseg::ops::layout::{Concat, PadChannels, Reshape, SliceChannels, convert};
+use voxseg::ops::layout::{Concat, PadChannels, Reshape, SliceChannels, concat, convert};
 use voxseg::reference::Tolerance;
 use voxseg::tensor::{Element, HostTensor, Shape};
 
-use crate::harness::{Case, gpu, random};
+use crate::harness::{Case, gpu, halves, random};
 
 /// Channels of `parts` side by side.
 fn join(parts: &[&HostTensor<f64>]) -> HostTensor<f64> {
@@ -110,4 +110,38 @@ fn what_f16_cannot_hold_becomes_infinite_and_is_not_cut() {
         assert_eq!(found[0].data, stored[..width]);
         assert_eq!(found[1].data, doubled[..width]);
     }
+}
+
+#[test]
+fn parts_of_both_types_are_converted_where_they_are_joined() {
+    let shape = Shape::new(2, 1, 1, 3, 5);
+    let mut graph = Graph::new();
+    let [single, other] = ["single", "other"].map(|name| graph.input(name, shape).unwrap());
+    let half = convert(&mut graph, other, Element::F16).unwrap();
+    // Made by nodes, so that they could lie inside the result if they were of its type.
+    let single_sum = add(&mut graph, single, single).unwrap();
+    let half_sum = add(&mut graph, half, half).unwrap();
+    let mut outputs = Vec::new();
+    for inputs in [[half_sum, single_sum], [single_sum, half_sum]] {
+        let joined = concat(&mut graph, &inputs).unwrap();
+        assert_eq!(graph.value(joined).element, graph.value(inputs[0]).element);
+        outputs.push(convert(&mut graph, joined, Element::F32).unwrap());
+    }
+    let options = ProgramOptions::default();
+    let program = Program::compile(graph, &outputs, gpu().profile(), options).unwrap();
+    let executor = Executor::new(program, &mut Parameters::new(gpu(), 0)).unwrap();
+    let [a, b] = [1, 2].map(|seed| halves(random(shape, seed)));
+    let found = pollster::block_on(async {
+        let data = [a.to_f32().data, b.to_f32().data];
+        let feed = [(single, &data[0][..]), (other, &data[1][..])];
+        executor.run(&feed).await.unwrap();
+        executor.fetch().await.unwrap().unwrap()
+    });
+    let twice = |t: &HostTensor<f64>| HostTensor {
+        shape: t.shape,
+        data: t.data.iter().map(|v| 2.0 * v).collect(),
+    };
+    let (a, b) = (twice(&a), twice(&b));
+    assert_eq!(found[0], join(&[&b, &a]).to_f32());
+    assert_eq!(found[1], join(&[&a, &b]).to_f32());
 }

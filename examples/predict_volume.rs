@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use voxseg::dataset::Case;
 use voxseg::gpu::{Gpu, GpuOptions};
-use voxseg::infer::{InferenceOptions, Model, Weights};
+use voxseg::infer::{InferError, InferenceOptions, Model, Weights};
 use voxseg::run::mirror_axes;
 use voxseg::volume::write_labels;
 
@@ -26,7 +26,10 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
-            ExitCode::FAILURE
+            // 2 where another RUN or another image would do, 1 where it is the program's fault or the machine's.
+            let error = error.downcast_ref::<InferError>();
+            let is_users = error.is_some_and(InferError::is_users_fault);
+            ExitCode::from(if is_users { 2 } else { 1 })
         }
     }
 }
@@ -49,10 +52,8 @@ fn segment(run: &Path, images: &[PathBuf], output: &Path) -> Result<(), Box<dyn 
         mirror_axes: mirror_axes(model.plan()),
         ..InferenceOptions::default()
     };
-    let mut patches = 0;
-    let labels = pollster::block_on(model.segment(&case, &options, &mut || {
-        patches += 1;
-        eprint!("\rpatch {patches}");
+    let labels = pollster::block_on(model.segment(&case, &options, &mut |patch, of| {
+        eprint!("\rpatch {patch} of {of}");
     }))?;
     eprintln!();
     write_labels(output, &labels)?;

@@ -25,3 +25,9 @@ pub mod tensor;
 pub mod train;
 pub mod tune;
 pub mod volume;
+mod words;
+
+/// The program of the README, compiled as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

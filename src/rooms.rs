@@ -32,7 +32,7 @@ const ROOMS: [(&str, &[&str]); 20] = [
 ];
 
 /// Files that every room may use, and that use none.
-const GROUND: [&str; 5] = ["bytes", "fsio", "hash", "style", "table"];
+const GROUND: [&str; 6] = ["bytes", "fsio", "hash", "style", "table", "words"];
 
 fn rust_files(path: &Path) -> Vec<PathBuf> {
     if path.is_file() {

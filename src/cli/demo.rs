@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::train::Watch;
+use super::watch::Watch;
 use super::{CliError, Common, Output};
 use crate::dataset::synthetic::{SyntheticConfig, write_synthetic_dataset};
 use crate::dataset::{Dataset, is_picture};
@@ -58,6 +58,10 @@ pub fn run(args: &DemoArgs, common: &Common, output: &Output) -> Result<(), CliE
         seed: args.seed,
         ..SyntheticConfig::default()
     };
+    if args.output.is_file() {
+        let problem = "is a file; the demo needs a folder of its own, give another name";
+        return Err(CliError::input(&args.output, problem));
+    }
     refuse_other_run(args)?;
     output.news("making a labelled data set");
     let data = write_synthetic_dataset(&args.output, &config)?;
@@ -88,8 +92,7 @@ pub fn run(args: &DemoArgs, common: &Common, output: &Output) -> Result<(), CliE
         evaluation.cases().len(),
         picture.display()
     );
-    output.result(&text, &evaluation.to_json());
-    Ok(())
+    output.result(&text, &evaluation.to_json())
 }
 
 /// Refuses a folder whose run has another seed or length: it would go on as it began, and be judged on other data.
@@ -133,10 +136,10 @@ fn predict_tests(
     let settings = Settings::new(classes_of(labels))?.with_ignore(labels.ignore);
     let mut cases = EvaluatedCases::new(settings, PICTURED);
     let dataset = Dataset::open(data)?;
-    let bar = output.progress(dataset.test.len() as u64, "cases");
+    let bar = output.progress(dataset.test.len() as u64, 0, "cases");
     for case in &dataset.test {
         let options = InferenceOptions::default();
-        let found = pollster::block_on(model.segment(case, &options, &mut || ()))?;
+        let found = pollster::block_on(model.segment(case, &options, &mut |_, _| ()))?;
         let name = format!("{}{}", case.id, model.plan().file_ending);
         write_labels(folder.join("predictions").join(&name), &found)?;
         let truth = read_labels(data.join("labelsTs").join(&name))?;

@@ -73,14 +73,17 @@ fn describe(adapters: &[AdapterSummary]) -> String {
 /// [`crate::gpu::GpuError::NoAdapter`], which says what to install.
 pub fn run(_args: &DevicesArgs, common: &Common, output: &Output) -> Result<(), CliError> {
     let adapters = pollster::block_on(list_adapters(common.adapter.as_deref()))?;
-    if let Some(wanted) = &common.adapter
-        && !adapters.iter().any(|a| a.chosen)
-    {
-        output.news(&format!("none of them matches --adapter {wanted}"));
-    }
     output.result(
         &describe(&adapters),
         &serde_json::json!({ "adapters": adapters }),
-    );
+    )?;
+    if let Some(wanted) = &common.adapter
+        && !adapters.iter().any(|a| a.chosen)
+    {
+        return Err(CliError::Partial {
+            message: format!("none of them matches --adapter {wanted}"),
+            exit_code: 2,
+        });
+    }
     Ok(())
 }

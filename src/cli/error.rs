@@ -16,6 +16,14 @@ use crate::report::picture::PictureError;
 use crate::train::{ConfigError, TrainError};
 use crate::volume::VolumeError;
 
+/// The exit code of a program that SIGINT ends.
+pub(super) const INTERRUPTED: u8 = 130;
+
+fn listed(errors: &[CliError]) -> String {
+    let lines: Vec<String> = errors.iter().map(CliError::to_string).collect();
+    lines.join("\nand ")
+}
+
 /// An error of a verb.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -23,6 +31,20 @@ pub enum CliError {
     /// Flags or arguments that make no sense, alone or together.
     #[error("{0}")]
     Usage(String),
+    /// Stdout takes no more.
+    #[error("the result cannot be written to stdout: {0}")]
+    Stdout(io::Error),
+    /// What was done is told already, but it is not all.
+    #[error("{message}")]
+    Partial {
+        /// What is missing and why.
+        message: String,
+        /// The exit code that says so.
+        exit_code: u8,
+    },
+    /// Several things at once, at least one.
+    #[error("{}", listed(.0))]
+    Several(Vec<CliError>),
     /// A file or folder that cannot serve.
     #[error("{path}: {problem}", path = path.display())]
     Input {
@@ -57,7 +79,7 @@ pub enum CliError {
     #[error(transparent)]
     Model(#[from] ModelError),
     /// A network that is too large for the device on this patch.
-    #[error("{source}. A patch of {patch} would fit")]
+    #[error("{source}. A patch that would fit: --patch {patch}")]
     TooLarge {
         /// What is too large, and by how much.
         source: Box<ModelError>,
@@ -114,8 +136,22 @@ impl CliError {
         }
     }
 
-    /// 2 where the user can mend it, 1 where it is ours or the machine's.
+    /// Whether the result is on stdout although it is not all.
+    pub fn is_told(&self) -> bool {
+        matches!(self, Self::Partial { .. } | Self::Stdout(_))
+    }
+
+    /// 2 where the user can mend it, 1 where it is ours or the machine's, 130 where the user ended it.
     pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Partial { exit_code, .. } => return *exit_code,
+            Self::Train(TrainError::Stopped { .. }) => return INTERRUPTED,
+            Self::Several(errors) => {
+                let codes = errors.iter().map(Self::exit_code);
+                return codes.min().unwrap_or(1);
+            }
+            _ => {}
+        }
         let users = match self {
             Self::Usage(_) | Self::Input { .. } | Self::TooLarge { .. } | Self::Metrics(_) => true,
             Self::Config(e) => e.is_users_fault(),
@@ -128,7 +164,8 @@ impl CliError {
             Self::Infer(e) => e.is_users_fault(),
             Self::Synthetic(SyntheticError::Volume(e)) => e.is_users_fault(),
             Self::Synthetic(_) => true,
-            Self::Picture(_) | Self::Postprocess(_) => false,
+            Self::Picture(_) | Self::Postprocess(_) | Self::Stdout(_) => false,
+            Self::Partial { .. } | Self::Several(_) => false,
             Self::Model(e) => e.is_users_fault(),
         };
         if users { 2 } else { 1 }

@@ -8,9 +8,12 @@ mod devices;
 mod error;
 mod evaluate;
 mod inspect;
+mod interrupt;
+mod numbers;
 mod output;
 mod predict;
 mod train;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -102,9 +105,14 @@ pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // A failed print of the help leaves nothing to report it to.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+            return match error.print() {
+                _ if error.use_stderr() => ExitCode::from(2),
+                Err(failure) if failure.kind() != std::io::ErrorKind::BrokenPipe => {
+                    Output::new(false).error(&CliError::Stdout(failure));
+                    ExitCode::FAILURE
+                }
+                _ => ExitCode::SUCCESS,
+            };
         }
     };
     let output = Output::new(cli.common.json);

@@ -1,22 +1,23 @@
 //! `voxseg train`: a network from a folder of labelled images.
 
-use std::path::PathBuf;
-use std::sync::Mutex;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use indicatif::ProgressBar;
 
+use super::interrupt::Interrupt;
+use super::numbers::{PatchExtent, at_least_one};
+use super::watch::Watch;
 use super::{CliError, Common, Output};
 use crate::bytes::Bytes;
+use crate::dataset::Dataset;
 use crate::gpu::Gpu;
-use crate::graph::Profile;
 use crate::metrics::Convention;
 use crate::run::RunFolder;
 use crate::tensor::Element;
 use crate::train::{
     CONFIG_EXAMPLE, Event, Fold, LogLine, TrainConfig, TrainError, TrainOptions, TrainReport, train,
 };
+use crate::volume::read_geometry;
 
 /// Examples of the command line.
 const EXAMPLES: &str = "\
@@ -27,7 +28,11 @@ Examples:
   voxseg train Dataset101_LeftAtrium -o runs/big --config big.toml
 
 A run folder holds config.toml (every key), plan.json, log.jsonl, the checkpoints, progress.svg,
-validation.png and validation.json.";
+validation.png and validation.json.
+
+Ctrl-C ends after the step with a checkpoint, and so does SIGTERM; a second one ends at once. --resume goes on from the
+latest checkpoint as if the run had never been ended. The folds are those of splits_final.json in RUN, else beside
+dataset.json, else made from the seed.";
 
 /// Arguments of `voxseg train`.
 #[derive(Debug, Args)]
@@ -52,7 +57,7 @@ pub struct TrainArgs {
     #[arg(long)]
     pub profile: bool,
     /// Optimiser steps.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
     pub steps: Option<usize>,
     /// Seed of the weights, the split and every random choice.
     #[arg(long, value_name = "N")]
@@ -61,11 +66,11 @@ pub struct TrainArgs {
     #[arg(long, value_name = "FOLD")]
     pub fold: Option<Fold>,
     /// Patches a step.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
     pub batch: Option<usize>,
-    /// Patch extent in voxels.
-    #[arg(long, value_name = "D,H,W", value_delimiter = ',')]
-    pub patch: Option<Vec<usize>>,
+    /// Patch extent in voxels; H,W for 2D data. Rounded up to what the strides of the network divide.
+    #[arg(long, value_name = "D,H,W", allow_hyphen_values = true)]
+    pub patch: Option<PatchExtent>,
     /// Device memory that a training step may plan for, such as 512MiB or 2GiB: what does not fit is computed twice
     /// instead of being kept, with the same results [default: no bound].
     #[arg(long, value_name = "BYTES")]
@@ -92,8 +97,9 @@ impl TrainArgs {
         config.memory_budget = self.memory_budget.or(config.memory_budget);
         config.precision = self.precision.unwrap_or(config.precision);
         config.batch.size = self.batch.or(config.batch.size);
-        if let Some(patch) = &self.patch {
-            config.batch.patch = Some(patch[..].try_into().map_err(|_| axes("--patch"))?);
+        if let Some(patch) = self.patch {
+            let is_plane = matches!(patch, PatchExtent::Plane(_)) && is_2d(&self.dataset)?;
+            config.batch.patch = Some(patch.extent(is_plane).map_err(CliError::Usage)?);
         }
         if let Some(spacing) = &self.spacing {
             config.batch.spacing = Some(spacing[..].try_into().map_err(|_| axes("--spacing"))?);
@@ -102,11 +108,22 @@ impl TrainArgs {
     }
 }
 
+/// Whether the first image of the data set is a single slice.
+fn is_2d(dataset: &Path) -> Result<bool, CliError> {
+    let dataset = Dataset::open(dataset)?;
+    let images = dataset.training.first().map(|case| &case.images[0]);
+    images.map_or(Ok(false), |path| Ok(read_geometry(path)?.shape()[0] == 1))
+}
+
 /// Runs the verb.
 ///
 /// # Errors
 /// Those of [`train`].
 pub fn run(args: &TrainArgs, common: &Common, output: &Output) -> Result<(), CliError> {
+    if args.output.is_file() {
+        let problem = "is a file; a run needs a folder of its own, give another name";
+        return Err(CliError::input(&args.output, problem));
+    }
     let config = args.configuration()?;
     let folder = RunFolder::new(&args.output);
     if args.resume && !folder.config().exists() {
@@ -118,7 +135,8 @@ pub fn run(args: &TrainArgs, common: &Common, output: &Output) -> Result<(), Cli
     let gpu = pollster::block_on(Gpu::open(&common.gpu_options()))?;
     output.news(&format!("adapter: {}", gpu.describe()));
     let watch = Watch::new(output);
-    let report = pollster::block_on(train(
+    let interrupt = Interrupt::default();
+    let result = pollster::block_on(train(
         &args.dataset,
         &folder,
         &config,
@@ -126,17 +144,26 @@ pub fn run(args: &TrainArgs, common: &Common, output: &Output) -> Result<(), Cli
             resume: args.resume,
             profile: args.profile,
             tune: args.tune,
+            stop: Some(interrupt.flag()),
         },
         gpu,
-        &|event| watch.hear(event),
-    ))?;
+        &|event| {
+            match event {
+                // Before, nothing is lost that --resume would not make again.
+                Event::Started { .. } => interrupt.listen(),
+                Event::Validated(0, _) => interrupt.ignore(),
+                _ => {}
+            }
+            watch.hear(event);
+        },
+    ));
     let profile = watch.finish();
+    let report = result?;
     let (text, mut document) = describe(&folder, &report);
     if let Some(profile) = profile {
         document["profile"] = serde_json::json!(profile);
     }
-    output.result(&text, &document);
-    Ok(())
+    output.result(&text, &document)
 }
 
 fn describe(folder: &RunFolder, report: &TrainReport) -> (String, serde_json::Value) {
@@ -146,8 +173,15 @@ fn describe(folder: &RunFolder, report: &TrainReport) -> (String, serde_json::Va
         "steps": steps,
         "checkpoint": folder.last(),
         "memory": report.memory,
+        "complete": report.was_complete,
     });
     let mut text = format!("{steps} steps, weights in {}", folder.last().display());
+    if report.was_complete {
+        text = format!(
+            "{} was complete already: {text}. For more steps start a new run with --steps: the learning rate falls over all steps of a run, so that more of them are another run",
+            folder.root().display()
+        );
+    }
     if let Some(evaluation) = &report.validation {
         document["validation"] = evaluation.to_json();
         let dice = evaluation.mean(Convention::FailureCounts).dice;
@@ -158,121 +192,4 @@ fn describe(folder: &RunFolder, report: &TrainReport) -> (String, serde_json::Va
         );
     }
     (text, document)
-}
-
-/// Progress bars for the phases of a run.
-pub(super) struct Watch<'a> {
-    output: &'a Output,
-    bar: Mutex<Phase>,
-}
-
-struct Phase {
-    /// When the verb began; `None` once the first step was reported.
-    start: Option<Instant>,
-    name: &'static str,
-    bar: ProgressBar,
-    batch: u64,
-    loss: Option<f32>,
-    dice: Option<f64>,
-    profile: Option<Profile>,
-}
-
-impl<'a> Watch<'a> {
-    pub fn new(output: &'a Output) -> Self {
-        let phase = Phase {
-            start: Some(Instant::now()),
-            name: "",
-            bar: ProgressBar::hidden(),
-            batch: 1,
-            loss: None,
-            dice: None,
-            profile: None,
-        };
-        Self {
-            output,
-            bar: Mutex::new(phase),
-        }
-    }
-
-    /// Shows an event.
-    pub fn hear(&self, event: Event) {
-        let mut phase = self.bar.lock().unwrap_or_else(|e| e.into_inner());
-        match event {
-            Event::Inspected(done, of) => {
-                self.enter(&mut phase, "inspecting", of, "cases");
-                phase.bar.set_position(done as u64);
-            }
-            Event::Planned(memory) => {
-                self.output
-                    .news(&format!("planned device memory: {memory}"));
-            }
-            Event::Measured(measured, of) => {
-                self.enter(&mut phase, "measuring kernels", of, "problems");
-                phase.bar.inc(1);
-                phase.bar.suspend(|| self.output.news(&measured.to_text()));
-            }
-            Event::Prepared(done, of) => {
-                self.enter(&mut phase, "preparing", of, "cases");
-                phase.bar.set_position(done as u64);
-            }
-            Event::Started { step, steps, batch } => {
-                self.enter(&mut phase, "training", steps * batch, "patches");
-                phase.batch = batch as u64;
-                phase.bar.set_position((step * batch) as u64);
-                // The rate is that of this run, not of the steps done before.
-                phase.bar.reset_eta();
-            }
-            Event::Step(LogLine::Step { step, loss, .. }) => {
-                phase.loss = loss;
-                let at = step * phase.batch;
-                phase.bar.set_position(at);
-                phase.tell();
-                if let Some(start) = phase.start.take() {
-                    let seconds = start.elapsed().as_secs_f64();
-                    let line = format!("first step done {seconds:.1} s after the start");
-                    phase.bar.suspend(|| self.output.news(&line));
-                }
-            }
-            Event::Validation(LogLine::Validation { step, dice, .. }) => {
-                phase.dice = Some(dice);
-                phase.tell();
-                let loss = phase.loss.map_or("-".to_owned(), |l| format!("{l:.4}"));
-                let line = format!("step {step}: loss {loss}, validation Dice {dice:.4}");
-                phase.bar.suspend(|| self.output.news(&line));
-            }
-            Event::Profile(profile) => {
-                let table = profile.table().to_string();
-                phase.bar.suspend(|| self.output.news(table.trim_end()));
-                phase.profile = Some(profile);
-            }
-            Event::Validated(done, of) => {
-                self.enter(&mut phase, "validating", of, "cases");
-                phase.bar.set_position(done as u64);
-            }
-            _ => {}
-        }
-    }
-
-    /// Clears the bar; gives the times of a step by operator, where they were taken.
-    pub fn finish(&self) -> Option<Profile> {
-        let mut phase = self.bar.lock().unwrap_or_else(|e| e.into_inner());
-        phase.bar.finish_and_clear();
-        phase.profile.take()
-    }
-
-    fn enter(&self, phase: &mut Phase, name: &'static str, total: usize, unit: &str) {
-        if phase.name != name {
-            phase.bar.finish_and_clear();
-            phase.name = name;
-            phase.bar = self.output.progress(total as u64, unit);
-        }
-    }
-}
-
-impl Phase {
-    fn tell(&self) {
-        let loss = self.loss.map_or(String::new(), |l| format!("loss {l:.4}"));
-        let dice = self.dice.map_or(String::new(), |d| format!(" Dice {d:.3}"));
-        self.bar.set_message(loss + &dice);
-    }
 }

@@ -86,13 +86,94 @@ pub fn find_images(
 ) -> Result<Vec<Case>, DatasetError> {
     require_folder(folder, "put the images there, or give another folder")?;
     let names = list_folder(folder)?;
+    let fitting = names.iter().filter(|name| has_ending(name, ending));
+    let files = fitting.map(|name| name.split_at(name.len() - ending.len()));
+    let cases = group(folder, channels, ending, files)?;
+    match cases.is_empty() {
+        false => Ok(cases),
+        true => Err(DatasetError::NoCases {
+            path: folder.to_owned(),
+            ending: ending.to_owned(),
+            hint: other_endings(&names, ending),
+        }),
+    }
+}
+
+/// What a folder of images to segment holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundImages {
+    /// The cases in order of their names, without labels.
+    pub cases: Vec<Case>,
+    /// Files that are named like no image of a case.
+    pub left_out: Vec<PathBuf>,
+}
+
+/// As [`find_images`], but also takes files of other endings than `ending` that can be read as the same kind of image:
+/// volumes, or pictures.
+///
+/// # Errors
+/// Those of [`find_images`], but for a folder without cases; [`DatasetError::OtherKind`] for a file that is named as
+/// an image of a case and cannot be one; [`DatasetError::Twice`].
+pub fn find_readable_images(
+    folder: &Path,
+    channels: usize,
+    ending: &str,
+) -> Result<FoundImages, DatasetError> {
+    require_folder(folder, "put the images there, or give another folder")?;
+    let names = list_folder(folder)?;
+    let mut files = Vec::new();
+    let mut left_out = Vec::new();
+    for name in &names {
+        let known = ending_of(Path::new(name));
+        match known.map(|known| name.split_at(name.len() - known.len())) {
+            Some((stem, own)) if is_picture(own) == is_picture(ending) => {
+                // Header and voxels of a pair are one file in two.
+                let is_half = own.to_ascii_lowercase().starts_with(".img")
+                    && names.iter().any(|other| is_header_of(other, stem));
+                if !is_half {
+                    files.push((stem, own));
+                }
+            }
+            _ if is_named_as_image(name) => {
+                return Err(DatasetError::OtherKind {
+                    path: folder.join(name),
+                    ending: ending.to_owned(),
+                });
+            }
+            _ => left_out.push(folder.join(name)),
+        }
+    }
+    Ok(FoundImages {
+        cases: group(folder, channels, ending, files.into_iter())?,
+        left_out,
+    })
+}
+
+fn is_header_of(name: &str, stem: &str) -> bool {
+    let rest = name.strip_prefix(stem);
+    rest.is_some_and(|rest| rest.to_ascii_lowercase().starts_with(".hdr"))
+}
+
+/// Whether a name is `CASE_0000` with anything behind a dot.
+fn is_named_as_image(name: &str) -> bool {
+    let mut dots = name.match_indices('.');
+    dots.any(|(at, _)| split_channel(&name[..at]).is_some())
+}
+
+/// The cases of `files`, each a name without its ending, and the ending.
+fn group<'a>(
+    folder: &Path,
+    channels: usize,
+    ending: &str,
+    files: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<Vec<Case>, DatasetError> {
     let mut found: BTreeMap<&str, BTreeMap<usize, PathBuf>> = BTreeMap::new();
-    for name in names.iter().filter(|name| has_ending(name, ending)) {
-        let path = folder.join(name);
-        let Some((id, channel)) = split_channel(&name[..name.len() - ending.len()]) else {
+    for (stem, own) in files {
+        let path = folder.join(format!("{stem}{own}"));
+        let Some((id, channel)) = split_channel(stem) else {
             return Err(DatasetError::NoChannelNumber {
                 path,
-                ending: ending.to_owned(),
+                ending: own.to_owned(),
             });
         };
         if channel >= channels {
@@ -102,14 +183,10 @@ pub fn find_images(
                 channels,
             });
         }
-        found.entry(id).or_default().insert(channel, path);
-    }
-    if found.is_empty() {
-        return Err(DatasetError::NoCases {
-            path: folder.to_owned(),
-            ending: ending.to_owned(),
-            hint: other_endings(&names, ending),
-        });
+        let same = found.entry(id).or_default().insert(channel, path.clone());
+        if let Some(other) = same {
+            return Err(DatasetError::Twice { path, other });
+        }
     }
     found
         .into_iter()

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::error::DatasetError;
 use super::labels::{Labels, Target};
 use crate::volume::supported_endings;
+use crate::words::counted;
 
 /// Name of the file that describes a data set.
 pub const DESCRIPTION_FILE: &str = "dataset.json";
@@ -30,6 +31,23 @@ pub struct Description {
     pub num_training: Option<usize>,
     /// Name of the data set, where it has one.
     pub name: Option<String>,
+}
+
+/// What the files of a data set are, in words: channels by name, ending, labels.
+pub fn data_text(channels: &[String], ending: &str, labels: &Labels) -> String {
+    let targets = labels.foreground.iter().map(|target| target.name.as_str());
+    let targets: Vec<&str> = targets.collect();
+    format!(
+        "{} ({}) in {ending} files with {} {}",
+        counted(channels.len(), "channel"),
+        channels.join(", "),
+        if labels.is_regions() {
+            "regions"
+        } else {
+            "labels"
+        },
+        targets.join(", ")
+    )
 }
 
 impl Description {

@@ -96,6 +96,24 @@ pub enum DatasetError {
         channels: usize,
     },
 
+    /// A file that is named as an image of a case but is of another kind, or of none that can be read.
+    #[error("{}: cannot be used beside images that end in {ending}; convert it, or take it out of the folder", path.display())]
+    OtherKind {
+        /// The file.
+        path: PathBuf,
+        /// The ending of the data set.
+        ending: String,
+    },
+
+    /// Two files for one channel of a case.
+    #[error("{} and {} are the same channel of the same case; remove one of them", path.display(), other.display())]
+    Twice {
+        /// One file.
+        path: PathBuf,
+        /// The other.
+        other: PathBuf,
+    },
+
     /// A file holds more or fewer channels than it should.
     #[error("{}: case {case} has {found} channel(s) in its file(s), expected {expected}; name each channel in dataset.json's channel_names (a colour picture has three)", path.display())]
     ChannelCount {

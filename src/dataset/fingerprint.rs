@@ -1,5 +1,6 @@
 //! The fingerprint: what the planner has to know about a data set.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use rand::{RngExt, SeedableRng};
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::cases::Dataset;
 use super::crop::{crop, nonzero_bounds};
 use super::error::DatasetError;
-use super::labels::Labels;
+use super::labels::{Labels, Target};
 use super::load::{LoadedCase, load_case};
 use super::splits::write_json;
 
@@ -54,6 +55,36 @@ pub struct Fingerprint {
     pub median_relative_size_after_cropping: f64,
 }
 
+/// Something about the training cases that is no error but seldom meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Remark {
+    /// A channel with the same value everywhere.
+    ConstantChannel {
+        /// Name of the case.
+        case: String,
+        /// Number of the channel.
+        channel: usize,
+    },
+    /// A class or region of which no label map has a voxel.
+    UnusedClass(String),
+}
+
+impl std::fmt::Display for Remark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::ConstantChannel { case, channel } => write!(
+                f,
+                "case {case}: channel {channel} has the same value everywhere; is it the right file?"
+            ),
+            Self::UnusedClass(name) => write!(
+                f,
+                "no label file has a voxel of {name}, which dataset.json names; the network cannot learn it"
+            ),
+        }
+    }
+}
+
 /// What one case adds to the fingerprint.
 struct CaseFacts {
     spacing: [f64; 3],
@@ -73,18 +104,37 @@ impl Fingerprint {
     pub fn of(
         dataset: &Dataset,
         seed: u64,
+        progress: impl FnMut(usize),
+    ) -> Result<Self, DatasetError> {
+        Self::with_remarks(dataset, seed, progress, |_| ())
+    }
+
+    /// [`Fingerprint::of`]; `remark` hears of what is seldom meant.
+    ///
+    /// # Errors
+    /// As [`Fingerprint::of`].
+    pub fn with_remarks(
+        dataset: &Dataset,
+        seed: u64,
         mut progress: impl FnMut(usize),
+        mut remark: impl FnMut(Remark),
     ) -> Result<Self, DatasetError> {
         let (channels, labels) = (dataset.description.channels(), &dataset.description.labels);
+        let mut found: BTreeSet<u32> = BTreeSet::new();
         let share = INTENSITY_SAMPLES / dataset.training.len().max(1);
         let mut facts = Vec::with_capacity(dataset.training.len());
         for (number, case) in dataset.training.iter().enumerate() {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             rng.set_stream(number as u64);
             let loaded = load_case(case, channels, labels)?;
+            constant_channels(&loaded).for_each(&mut remark);
+            found.extend(loaded.label.iter().flatten());
             facts.push(facts_of(&loaded, labels, share.max(1), &mut rng));
             progress(number + 1);
         }
+        let is_unused = |target: &&Target| !target.values.iter().any(|v| found.contains(v));
+        let unused = labels.foreground.iter().filter(is_unused);
+        unused.for_each(|target| remark(Remark::UnusedClass(target.name.clone())));
         Ok(Self::join(facts, channels))
     }
 
@@ -118,6 +168,17 @@ impl Fingerprint {
             median_relative_size_after_cropping: percentile(&mut sizes, 50.0),
         }
     }
+}
+
+fn constant_channels(case: &LoadedCase) -> impl Iterator<Item = Remark> + '_ {
+    let channels = case.image.chunks_exact(case.geometry.voxels().max(1));
+    channels.enumerate().filter_map(|(channel, voxels)| {
+        let is_constant = voxels.iter().all(|v| *v == voxels[0]);
+        is_constant.then(|| Remark::ConstantChannel {
+            case: case.id.clone(),
+            channel,
+        })
+    })
 }
 
 fn facts_of(case: &LoadedCase, labels: &Labels, samples: usize, rng: &mut ChaCha8Rng) -> CaseFacts {

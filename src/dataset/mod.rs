@@ -32,11 +32,11 @@ mod topology;
 pub use budget::{Allowance, Budget};
 pub use cache::{prepare_case, prepare_cases};
 pub(crate) use cases::is_picture;
-pub use cases::{Case, Dataset, find_images};
+pub use cases::{Case, Dataset, FoundImages, find_images, find_readable_images};
 pub use crop::{Bounds, crop, nonzero_bounds, nonzero_mask};
-pub use description::{DESCRIPTION_FILE, Description};
+pub use description::{DESCRIPTION_FILE, Description, data_text};
 pub use error::DatasetError;
-pub use fingerprint::{FINGERPRINT_FILE, Fingerprint, IntensityProperties};
+pub use fingerprint::{FINGERPRINT_FILE, Fingerprint, IntensityProperties, Remark};
 pub use labels::{Labels, Target};
 pub use load::{
     LoadedCase, check_case_count, check_integrity, check_label_values, load_case, load_image,
@@ -50,6 +50,7 @@ pub use resample::{ANISOTROPY_THRESHOLD, Resampling, coarse_axis, resampled_shap
 pub use restore::RestoredLabels;
 pub use sampling::{Batch, Drawing, PatchChoice, choose_patches, draw_batch, mirror};
 pub use splits::{
-    FOLDS, SPLITS_FILE, Split, fold_of, make_splits, read_splits, splits_of, write_splits,
+    FOLDS, SPLITS_FILE, Split, fold_of, make_splits, read_splits, splits_in, splits_of,
+    write_splits,
 };
 pub use topology::{Shaping, Topology};

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::budget::Budget;
-use super::description::Description;
+use super::description::{Description, data_text};
 use super::error::DatasetError;
 use super::fingerprint::{Fingerprint, percentile};
 use super::labels::Labels;
@@ -122,6 +122,13 @@ impl Plan {
             topology: shape.topology,
             layers: overrides.layers,
         })
+    }
+
+    /// What the images and labels must be like, in words: see [`data_text`].
+    pub fn data_text(&self) -> String {
+        let names = self.preprocessing.channels.iter().map(|c| c.name.clone());
+        let names: Vec<String> = names.collect();
+        data_text(&names, &self.file_ending, &self.labels)
     }
 
     /// Reads a plan.json.

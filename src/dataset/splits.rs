@@ -66,30 +66,34 @@ pub fn splits_of(dataset: &Path, ids: &[String], seed: u64) -> Result<Vec<Split>
     if !path.exists() {
         return Ok(make_splits(ids, seed));
     }
-    let splits = read_splits(&path)?;
-    check_splits(&path, &splits, ids)?;
+    splits_in(&path, ids)
+}
+
+/// The folds in the file `path`, for the cases `ids`.
+///
+/// # Errors
+/// As [`splits_of`].
+pub fn splits_in(path: &Path, ids: &[String]) -> Result<Vec<Split>, DatasetError> {
+    let splits = read_splits(path)?;
+    check_splits(path, &splits, ids)?;
     Ok(splits)
 }
 
 /// The fold number `fold` of `splits`.
 ///
 /// # Errors
-/// [`DatasetError::Split`] where there is none; `dataset` is named in its message.
-pub fn fold_of<'a>(
-    dataset: &Path,
-    splits: &'a [Split],
-    fold: usize,
-) -> Result<&'a Split, DatasetError> {
+/// [`DatasetError::Split`] where there is none; `at`, the file or the data set that the folds are of, is named in its message.
+pub fn fold_of<'a>(at: &Path, splits: &'a [Split], fold: usize) -> Result<&'a Split, DatasetError> {
     splits.get(fold).ok_or_else(|| {
         let reason = match splits.len() {
-            0 => "one case cannot be split; train on all cases (fold \"all\")".to_owned(),
+            0 => "one case cannot be split; train on all cases (--fold all)".to_owned(),
             n => format!(
                 "no fold {fold}, there are {n} (0 to {}); give one of them",
                 n - 1
             ),
         };
         DatasetError::Split {
-            path: dataset.to_owned(),
+            path: at.to_owned(),
             reason,
         }
     })
@@ -136,7 +140,7 @@ fn check_splits(path: &Path, splits: &[Split], ids: &[String]) -> Result<(), Dat
         let mut named = split.train.iter().chain(&split.val);
         if let Some(id) = named.find(|id| !known.contains(id)) {
             return refuse(format!(
-                "fold {fold} names case {id}, which is not in imagesTr; correct the file or add the case"
+                "fold {fold} names case {id}, which is not in imagesTr; correct the file, add the case, or give the data set that the folds were made for"
             ));
         }
         if let Some(id) = split.val.iter().find(|id| split.train.contains(id)) {

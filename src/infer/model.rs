@@ -154,13 +154,13 @@ impl Model {
         &self,
         case: &Case,
         options: &InferenceOptions,
-        progress: &mut dyn FnMut(),
+        progress: &mut dyn FnMut(usize, usize),
     ) -> Result<LabelMap, InferError> {
         let image = load_image(case, self.plan.preprocessing.channels.len())?;
         self.segment_image(image, options, progress).await
     }
 
-    /// Segments an image; the result has exactly its geometry. `progress` hears of each patch.
+    /// Segments an image; the result has exactly its geometry. `progress` hears of each patch: done, of all.
     ///
     /// # Errors
     /// [`InferError::Dataset`] where the channels do not fit the plan; the device's errors.
@@ -168,15 +168,20 @@ impl Model {
         &self,
         image: LoadedCase,
         options: &InferenceOptions,
-        progress: &mut dyn FnMut(),
+        progress: &mut dyn FnMut(usize, usize),
     ) -> Result<LabelMap, InferError> {
         let geometry = image.geometry.clone();
         let prepared = self.plan.preprocessing.apply(image)?;
         let extent = prepared.record.resampled_shape;
         let mut restored = RestoredLabels::new(prepared.record, &self.plan.labels);
         let mut restore = |slices| restored.add(slices);
+        let (mut done, of) = (0, self.patch_count(extent, options));
+        let mut count = || {
+            done += 1;
+            progress(done, of);
+        };
         self.predictor
-            .predict_slices(&prepared.image, extent, options, progress, &mut restore)
+            .predict_slices(&prepared.image, extent, options, &mut count, &mut restore)
             .await?;
         drop(prepared.image);
         Ok(LabelMap::new(geometry, restored.finish()?)?)

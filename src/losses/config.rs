@@ -67,6 +67,19 @@ impl Default for LossConfig {
 }
 
 impl LossConfig {
+    /// The same with both parts of the default where neither is chosen: a table that only sets a weight or a switch.
+    pub fn or_usual_parts(self) -> Self {
+        if self.pixel.is_some() || self.region.is_some() {
+            return self;
+        }
+        let Self { pixel, region, .. } = Self::default();
+        Self {
+            pixel,
+            region,
+            ..self
+        }
+    }
+
     /// The first choice that makes no sense, whatever the data.
     pub fn fault(&self) -> Option<Fault> {
         let amount = |key, v: f32| (v.is_finite() && v >= 0.0, key, "a number from 0 on", v);

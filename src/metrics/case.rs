@@ -41,6 +41,27 @@ pub struct Settings {
     classes: Vec<Class>,
     ignore: Option<u32>,
     nsd_tolerance_mm: f64,
+    unit: Unit,
+}
+
+/// What distances are measured in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Unit {
+    /// Millimetres, by the spacing of the files.
+    #[default]
+    Millimetres,
+    /// Pixels: pictures have no spacing, each pixel counts as 1.
+    Pixels,
+}
+
+impl Unit {
+    /// The unit's sign: `mm` or `pixels`.
+    pub fn sign(self) -> &'static str {
+        match self {
+            Self::Millimetres => "mm",
+            Self::Pixels => "pixels",
+        }
+    }
 }
 
 impl Settings {
@@ -74,7 +95,19 @@ impl Settings {
             classes,
             ignore: None,
             nsd_tolerance_mm: Self::NSD_TOLERANCE_MM,
+            unit: Unit::default(),
         })
+    }
+
+    /// Names distances and the tolerance after another unit; no figure changes.
+    pub fn with_unit(mut self, unit: Unit) -> Self {
+        self.unit = unit;
+        self
+    }
+
+    /// What distances are measured in.
+    pub fn unit(&self) -> Unit {
+        self.unit
     }
 
     /// Leaves out the voxels whose truth has this label: they are in neither mask.

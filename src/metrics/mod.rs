@@ -24,7 +24,7 @@ mod summary;
 pub mod surface;
 
 pub use case::{
-    CaseResult, Class, ClassResult, Label, Outcome, Settings, evaluate_case, missing_case,
+    CaseResult, Class, ClassResult, Label, Outcome, Settings, Unit, evaluate_case, missing_case,
 };
 pub use grid::Grid;
 pub use overlap::{Counts, class_counts};

@@ -6,11 +6,12 @@ use serde_json::{Map, Value, json};
 
 use super::{CaseResult, Convention, Evaluation, Outcome, Scores};
 use crate::table::{Align, Table};
+use crate::words::counted;
 
 impl Evaluation {
     /// The whole evaluation as a JSON object.
     ///
-    /// `mean`, `median` and `mean_nnunet` hold `dice`, `iou`, `hd95` (mm) and `nsd` over the
+    /// `mean`, `median` and `mean_nnunet` hold `dice`, `iou`, `hd95` (in `unit`, mm or pixels) and `nsd` over the
     /// foreground classes; `classes` holds the same three by class name; `cases` holds by case name
     /// `missing`, `mean` and, under `classes`, the four figures with `outcome`, `tp`, `fp`, `fn`,
     /// `tn`, `n_pred` and `n_ref`. Means, medians and the figures of cases follow
@@ -34,11 +35,13 @@ impl Evaluation {
             .iter()
             .map(|case| (case.name().to_string(), self.case_json(case)))
             .collect();
+        let tolerance = format!("nsd_tolerance_{}", self.settings().unit().sign());
         json!({
             "mean": scores_json(self.mean(Convention::FailureCounts)),
             "median": scores_json(self.median(Convention::FailureCounts)),
             "mean_nnunet": scores_json(self.mean(Convention::NnUnet)),
-            "nsd_tolerance_mm": self.settings().nsd_tolerance_mm(),
+            "unit": self.settings().unit().sign(),
+            tolerance: self.settings().nsd_tolerance_mm(),
             "classes": classes,
             "cases": cases,
         })
@@ -72,8 +75,9 @@ impl Evaluation {
     /// the four figures under [`Convention::FailureCounts`], and the voxel counts. `outcome` tells
     /// measured figures from those that the convention sets.
     pub fn to_csv(&self) -> String {
+        let unit = self.settings().unit().sign();
         let mut text =
-            String::from("case,class,outcome,dice,iou,hd95_mm,nsd,tp,fp,fn,tn,n_pred,n_ref\n");
+            format!("case,class,outcome,dice,iou,hd95_{unit},nsd,tp,fp,fn,tn,n_pred,n_ref\n");
         for case in self.cases() {
             for (class, result) in self.settings().classes().iter().zip(case.classes()) {
                 let s = case.scores(result, Convention::FailureCounts);
@@ -113,12 +117,13 @@ impl Evaluation {
     }
 
     fn case_table(&self) -> Table {
+        let distance = format!("HD95 {}", self.settings().unit().sign());
         let mut table = Table::new(&[
             ("case", Align::Left),
             ("class", Align::Left),
             ("Dice", Align::Right),
             ("IoU", Align::Right),
-            ("HD95 mm", Align::Right),
+            (&distance, Align::Right),
             ("NSD", Align::Right),
             ("", Align::Left),
         ]);
@@ -134,12 +139,13 @@ impl Evaluation {
     }
 
     fn class_table(&self) -> Table {
+        let distance = format!("HD95 {}", self.settings().unit().sign());
         let mut table = Table::new(&[
             ("over cases", Align::Left),
             ("", Align::Left),
             ("Dice", Align::Right),
             ("IoU", Align::Right),
-            ("HD95 mm", Align::Right),
+            (&distance, Align::Right),
             ("NSD", Align::Right),
         ]);
         let [strict, nnunet] = [Convention::FailureCounts, Convention::NnUnet];
@@ -170,12 +176,13 @@ impl Evaluation {
             .count();
         let missing = self.cases().iter().filter(|c| c.is_missing()).count();
         format!(
-            "{} cases, {missing} without a prediction, {empty} times a class was not found at all. NSD at {} mm.\n\
+            "{}, {missing} without a prediction, {empty} times a class was not found at all. NSD at {} {}.\n\
              mean and median count a missing or empty prediction as failure (Dice 0, HD95 the image diagonal)\n\
              and a class absent from both sides as success; nnU-Net's convention leaves out missing predictions,\n\
              classes absent from both sides, and distances to an empty mask.\n",
-            self.cases().len(),
-            self.settings().nsd_tolerance_mm()
+            counted(self.cases().len(), "case"),
+            self.settings().nsd_tolerance_mm(),
+            self.settings().unit().sign()
         )
     }
 }

@@ -23,10 +23,13 @@ pub enum OptimizerConfig {
     /// torch.optim.SGD.
     Sgd {
         /// Share of the last velocity that is kept.
+        #[serde(default = "sgd::momentum")]
         momentum: f32,
         /// Whether the step looks ahead along the momentum.
+        #[serde(default = "sgd::nesterov")]
         nesterov: bool,
         /// Added to the gradient times the parameter.
+        #[serde(default = "sgd::weight_decay")]
         weight_decay: f32,
         /// Largest norm of all gradients together.
         max_norm: Option<f32>,
@@ -35,25 +38,63 @@ pub enum OptimizerConfig {
     #[serde(rename = "adamw")]
     AdamW {
         /// Decay of the first moment.
+        #[serde(default = "adamw::beta1")]
         beta1: f64,
         /// Decay of the second moment.
+        #[serde(default = "adamw::beta2")]
         beta2: f64,
         /// Added to the root of the second moment.
+        #[serde(default = "adamw::epsilon")]
         epsilon: f32,
         /// Decay of the parameter, times the learning rate.
+        #[serde(default = "adamw::weight_decay")]
         weight_decay: f32,
         /// Largest norm of all gradients together.
         max_norm: Option<f32>,
     },
 }
 
+/// What a table of this kind takes for keys that it leaves out, but for `max_norm`: without it there is no limit.
+mod sgd {
+    pub fn momentum() -> f32 {
+        0.99
+    }
+
+    pub fn nesterov() -> bool {
+        true
+    }
+
+    pub fn weight_decay() -> f32 {
+        3e-5
+    }
+}
+
+/// As [`sgd`].
+mod adamw {
+    pub fn beta1() -> f64 {
+        0.9
+    }
+
+    pub fn beta2() -> f64 {
+        0.999
+    }
+
+    pub fn epsilon() -> f32 {
+        1e-8
+    }
+
+    pub fn weight_decay() -> f32 {
+        0.01
+    }
+}
+
 impl Default for OptimizerConfig {
     /// nnU-Net's: SGD, Nesterov momentum 0.99, weight decay 3e-5, gradients cut to norm 12.
     fn default() -> Self {
         Self::Sgd {
-            momentum: 0.99,
-            nesterov: true,
-            weight_decay: 3e-5,
+            momentum: sgd::momentum(),
+            nesterov: sgd::nesterov(),
+            weight_decay: sgd::weight_decay(),
             max_norm: Some(12.0),
         }
     }
@@ -63,10 +104,10 @@ impl OptimizerConfig {
     /// AdamW as Loshchilov and Hutter 2019 and PyTorch have it (decay 0.01), gradients cut to norm 12 as nnU-Net's are.
     pub fn adamw() -> Self {
         Self::AdamW {
-            beta1: 0.9,
-            beta2: 0.999,
-            epsilon: 1e-8,
-            weight_decay: 0.01,
+            beta1: adamw::beta1(),
+            beta2: adamw::beta2(),
+            epsilon: adamw::epsilon(),
+            weight_decay: adamw::weight_decay(),
             max_norm: Some(12.0),
         }
     }

@@ -18,6 +18,7 @@ pub enum Schedule {
         /// Learning rate at t = 0.
         initial: f64,
         /// Exponent.
+        #[serde(default = "power")]
         power: f64,
     },
     /// Linear from initial / warm_up to `initial` over the first `warm_up` units, then half a cosine down to `last`
@@ -26,8 +27,10 @@ pub enum Schedule {
         /// Learning rate after the warm-up.
         initial: f64,
         /// Learning rate at t = T.
+        #[serde(default)]
         last: f64,
         /// Units of the warm-up; 0 for none.
+        #[serde(default)]
         warm_up: u64,
     },
     /// initial * factor^(number of whole `every` in t).
@@ -41,11 +44,16 @@ pub enum Schedule {
     },
 }
 
+/// nnU-Net's exponent.
+fn power() -> f64 {
+    0.9
+}
+
 impl Default for Schedule {
     fn default() -> Self {
         Self::Poly {
             initial: 0.01,
-            power: 0.9,
+            power: power(),
         }
     }
 }

@@ -22,7 +22,7 @@ pub enum CheckpointError {
         source: std::io::Error,
     },
     /// The file is no checkpoint of ours.
-    #[error("{path} is not a whole checkpoint ({reason}). Use another checkpoint of the run, such as checkpoint_best.safetensors", path = path.display())]
+    #[error("{path} is not a whole checkpoint ({reason}). Put back a copy of it. Without one: `voxseg predict --checkpoint best` (or latest, final) takes another of the run; `voxseg train --resume` goes on from checkpoint_best.safetensors once that is copied over checkpoint_latest.safetensors, and begins at step 0 once checkpoint_latest.safetensors is deleted", path = path.display())]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -31,7 +31,7 @@ pub enum CheckpointError {
     },
     /// The file belongs to another configuration.
     #[error(
-        "{path} was written under another configuration or with other cases (hash {found}, this run has {expected}). Put back config.toml, plan.json and the cases of the data set, or start a new run in another folder",
+        "{path} was written under another configuration or with other cases (hash {found}, this run has {expected}). Put back config.toml, plan.json, splits_final.json and the cases of the data set as they were, or start a new run in another folder",
         path = path.display()
     )]
     OtherConfiguration {
@@ -43,7 +43,7 @@ pub enum CheckpointError {
         found: String,
     },
     /// A tensor is missing or misshapen.
-    #[error("{path} does not fit this network: {reason}", path = path.display())]
+    #[error("{path} does not fit this network: {reason}. It is of another run: put back the checkpoint that belongs to plan.json beside it", path = path.display())]
     Tensors {
         /// The file.
         path: PathBuf,

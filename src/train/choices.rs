@@ -2,7 +2,10 @@
 
 use super::TrainConfig;
 use super::config::ConfigError;
-use crate::dataset::{Budget, DatasetError, Description, Fingerprint, Overrides, Plan, StageLists};
+use super::error::TrainError;
+use crate::dataset::{
+    Budget, Dataset, DatasetError, Description, Fingerprint, Overrides, Plan, StageLists,
+};
 use crate::fsio::write_atomic;
 use crate::gpu::AdapterClass;
 use crate::optim::{OptimizerConfig, Schedule};
@@ -67,6 +70,23 @@ impl TrainConfig {
             },
         };
         Plan::new(description, fingerprint, &budget, &self.overrides())
+    }
+
+    /// The configuration and the plan of a run on `dataset` on this kind of adapter, as training would decide them;
+    /// `inspected` is called after each case with the number of cases read.
+    ///
+    /// # Errors
+    /// [`TrainError`] of the first case that cannot be used, and where a choice makes no sense.
+    pub fn planned(
+        &self,
+        dataset: &Dataset,
+        class: AdapterClass,
+        inspected: impl FnMut(usize),
+    ) -> Result<(Self, Plan), TrainError> {
+        self.validate_for(&dataset.description.labels)?;
+        let fingerprint = Fingerprint::of(dataset, self.seed, inspected)?;
+        let plan = self.plan(&fingerprint, &dataset.description, class)?;
+        Ok((self.with_choices(&plan, class), plan))
     }
 
     /// What the planner is told.

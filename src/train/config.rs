@@ -255,9 +255,13 @@ impl TrainConfig {
             path: path.to_owned(),
             source,
         })?;
-        toml::from_str(&text).map_err(|e| ConfigError::Parse {
+        let config: Self = toml::from_str(&text).map_err(|e| ConfigError::Parse {
             path: path.to_owned(),
-            reason: e.to_string(),
+            reason: in_users_terms(&e.to_string()),
+        })?;
+        Ok(Self {
+            loss: config.loss.or_usual_parts(),
+            ..config
         })
     }
 
@@ -357,4 +361,27 @@ impl TrainConfig {
             }),
         }
     }
+}
+
+/// The parser's words without the names of Rust's types.
+fn in_users_terms(reason: &str) -> String {
+    const WORDS: [(&str, &str); 9] = [
+        ("expected usize", "expected a whole number from 0 on"),
+        ("expected u64", "expected a whole number from 0 on"),
+        ("expected f32", "expected a number"),
+        ("expected f64", "expected a number"),
+        ("expected a boolean", "expected true or false"),
+        (
+            "expected an array of length 3",
+            "expected a list of three, [D, H, W]",
+        ),
+        ("expected a sequence", "expected a list"),
+        (
+            "invalid type: floating point",
+            "invalid type: number with a fraction",
+        ),
+        ("internally tagged enum", "a table with `kind`,"),
+    ];
+    let replaced = |text: String, (ours, users): (&str, &str)| text.replace(ours, users);
+    WORDS.into_iter().fold(reason.to_owned(), replaced)
 }

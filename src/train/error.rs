@@ -14,6 +14,7 @@ use crate::report::picture::PictureError;
 use crate::run::checkpoint::CheckpointError;
 use crate::tune::{ChoicesError, TuneError};
 use crate::volume::VolumeError;
+use crate::words::extent;
 
 fn listed(problems: &[DatasetError]) -> String {
     let lines = problems.iter().map(|problem| format!("\nand {problem}"));
@@ -42,7 +43,7 @@ pub enum TrainError {
     #[error(transparent)]
     Model(#[from] ModelError),
     /// A network that is too large for the device on this patch.
-    #[error("{source}. A patch of {patch:?} voxels (D, H, W) would fit: --patch")]
+    #[error("{source}. A patch that would fit: --patch {}", extent(*patch))]
     TooLarge {
         /// What is too large, and by how much.
         source: Box<ModelError>,
@@ -87,6 +88,24 @@ pub enum TrainError {
     /// A run is there already.
     #[error("{path} already holds a run. Continue it with --resume, or give another folder", path = .0.display())]
     RunExists(PathBuf),
+    /// The run was trained on other data.
+    #[error("{run} was trained on {trained}, but {dataset} has {given}. Give the data set of the run, or start a new run in another folder", run = run.display(), dataset = dataset.display())]
+    OtherData {
+        /// The run.
+        run: PathBuf,
+        /// The channels, ending or labels that it was trained on.
+        trained: String,
+        /// The data set.
+        dataset: PathBuf,
+        /// What that has instead.
+        given: String,
+    },
+    /// The caller asked for an end.
+    #[error("stopped after step {step}; go on with --resume")]
+    Stopped {
+        /// Steps done.
+        step: usize,
+    },
     /// Another process trains there.
     #[error("another process is training in {path}. Wait until it ends, or stop it, or give another folder", path = .0.display())]
     InUse(PathBuf),

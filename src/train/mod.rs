@@ -9,6 +9,7 @@ mod memory;
 mod network;
 mod run;
 mod session;
+mod summary;
 mod tuning;
 mod validation;
 
@@ -21,3 +22,4 @@ pub use memory::PlannedMemory;
 pub use network::{Feeds, SupervisedGraph, TargetForm, TrainingStep, training_step};
 pub use run::{TrainOptions, TrainReport, train};
 pub use session::Event;
+pub use summary::RunSummary;

@@ -2,19 +2,22 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::error::TrainError;
 use super::loader::{Draw, Fed};
-use super::log::LogLine;
+use super::log::{Log, LogLine};
 use super::memory::PlannedMemory;
 use super::network::{TargetForm, TrainingStep, training_step};
 use super::session::{Event, Session};
+use super::summary::RunSummary;
 use super::tuning::tuned;
 use super::validation::Validator;
 use super::{Fold, TrainConfig};
 use crate::dataset::{
-    Case, Dataset, DatasetError, Drawing, Fingerprint, Plan, PreparedCase, check_case_count,
-    check_integrity, draw_batch, fold_of, prepare_cases, splits_of, write_splits,
+    Case, Dataset, DatasetError, Drawing, Fingerprint, Plan, PreparedCase, Remark, Split,
+    check_case_count, check_integrity, data_text, draw_batch, fold_of, prepare_cases, splits_in,
+    splits_of, write_splits,
 };
 use crate::fsio::remove_temporaries;
 use crate::gpu::{AdapterClass, DeviceProfile, Gpu, GpuError};
@@ -25,8 +28,10 @@ use crate::metrics::Evaluation;
 use crate::models::{UNetConfig, fitting_patch};
 use crate::report::curves::write_curves;
 use crate::report::evaluated::write_evaluation;
+use crate::run::checkpoint::{self, Checkpoint};
 use crate::run::{RunFolder, RunLock, mirror_axes, network_of};
 use crate::tensor::Shape;
+use crate::words::extent;
 
 /// What a finished run has to say.
 #[derive(Debug)]
@@ -35,13 +40,16 @@ pub struct TrainReport {
     pub memory: PlannedMemory,
     /// Steps and validations.
     pub log: Vec<LogLine>,
-    /// The validation cases in the geometry of their files; `None` where fold `all` left none.
+    /// The validation cases in the geometry of their files; `None` where fold `all` left none, and where the run was
+    /// complete already.
     pub validation: Option<Evaluation>,
+    /// Whether the run was resumed but had nothing left to do.
+    pub was_complete: bool,
 }
 
 /// How a run is started, beside its configuration.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct TrainOptions {
+pub struct TrainOptions<'a> {
     /// Go on from the latest checkpoint of an earlier run in the folder, bit for bit, where there is one.
     pub resume: bool,
     /// Measure which kernels are the fastest for this network on this adapter and use those, now and when the run is
@@ -49,6 +57,8 @@ pub struct TrainOptions {
     pub tune: bool,
     /// Time the dispatches of an early step and report them by operator ([`Event::Profile`]).
     pub profile: bool,
+    /// Once it is true, training ends after the step in hand with a checkpoint and [`TrainError::Stopped`].
+    pub stop: Option<&'a AtomicBool>,
 }
 
 /// Trains on `dataset` (nnU-Net's raw layout) into `folder`. `observe` hears of all that happens, partly from other
@@ -60,7 +70,7 @@ pub async fn train(
     dataset: &Path,
     folder: &RunFolder,
     config: &TrainConfig,
-    options: TrainOptions,
+    options: TrainOptions<'_>,
     gpu: Arc<Gpu>,
     observe: &(dyn Fn(Event) + Sync),
 ) -> Result<TrainReport, TrainError> {
@@ -84,10 +94,17 @@ pub async fn train(
         ..gpu.profile().clone()
     };
     let (plan, config) = (&setup.plan, &setup.config);
-    let split = split(&dataset, &setup, folder)?;
+    let folds = Folds::of(&dataset, &setup, folder)?;
+    observe(Event::Decided(Box::new(RunSummary {
+        plan: plan.clone(),
+        fold: config.fold,
+        training: folds.train.len(),
+        validation: folds.validate.len(),
+        steps: setup.steps(),
+    })));
     let planned = |gpu: &Gpu| -> Result<_, TrainError> {
         let step = fitting_step(&setup, &network, &within(gpu))?;
-        let validation_bytes = match split.1.is_empty() {
+        let validation_bytes = match folds.validate.is_empty() {
             true => 0,
             false => Predictor::planned_bytes(&network, plan.patch, gpu.profile())?,
         };
@@ -96,6 +113,14 @@ pub async fn train(
     };
     let (mut step, mut memory) = planned(&gpu)?;
     observe(Event::Planned(memory));
+    let Prepared { train, validate } = prepare(&folds, &setup, folder, observe)?;
+    let configuration = setup.hash(&train, &validate);
+    let checkpoint = match options.resume {
+        true => earlier(folder, &configuration)?,
+        false => None,
+    };
+    setup.write_choices(folder)?;
+    folds.write(folder)?;
     let tuned = tuned(&gpu, folder, step.program.graph(), options.tune, observe).await?;
     if let Some(gpu) = &tuned {
         let before = memory;
@@ -104,9 +129,19 @@ pub async fn train(
             observe(Event::Planned(memory));
         }
     }
+    if let Some(found) = &checkpoint
+        && is_complete(folder, found, &setup, &validate)
+    {
+        let log = Log::open(&folder.log(), found.info.step as u64)
+            .map_err(|e| TrainError::io(folder.log(), e))?;
+        return Ok(TrainReport {
+            memory,
+            log: log.lines().to_vec(),
+            validation: None,
+            was_complete: true,
+        });
+    }
     let gpu = tuned.unwrap_or(gpu);
-    let Prepared { train, validate } = prepare(split, &setup, folder, observe)?;
-    let configuration = setup.hash(&train, &validate);
     let mut parameters = Parameters::new(gpu, config.seed);
     parameters.ensure(step.program.graph())?;
     let validator = match validate.is_empty() {
@@ -125,14 +160,46 @@ pub async fn train(
         parameters: &mut parameters,
         validator: validator.as_ref(),
         profile: options.profile,
+        stop: options.stop,
     };
-    let log = session.run(step, options.resume, observe).await?;
+    let log = session.run(step, checkpoint, observe).await?;
+    if validator.is_some()
+        && options
+            .stop
+            .is_some_and(|stop| stop.load(Ordering::Relaxed))
+    {
+        return Err(TrainError::Stopped {
+            step: setup.steps(),
+        });
+    }
     let validation = finish(folder, &log, validator, observe).await?;
     Ok(TrainReport {
         memory,
         log,
         validation,
+        was_complete: false,
     })
+}
+
+/// The checkpoint to go on from, where there is one.
+fn earlier(folder: &RunFolder, configuration: &str) -> Result<Option<Checkpoint>, TrainError> {
+    if !folder.latest().exists() {
+        return Ok(None);
+    }
+    let found = checkpoint::load(&folder.latest())?;
+    found.expect_configuration(configuration)?;
+    Ok(Some(found))
+}
+
+/// Whether all steps are done, and the validation after them where there are cases for one.
+fn is_complete(
+    folder: &RunFolder,
+    found: &Checkpoint,
+    setup: &Setup,
+    validate: &[(Case, PreparedCase)],
+) -> bool {
+    let is_validated = validate.is_empty() || folder.validation().exists();
+    found.info.step >= setup.steps() && folder.last().exists() && is_validated
 }
 
 /// The training step; where it is too large for the device, the error says which patch would fit.
@@ -166,6 +233,8 @@ fn fitting_step(
 struct Setup {
     config: TrainConfig,
     plan: Plan,
+    /// Whether config.toml lacks some of the choices still.
+    is_unwritten: bool,
 }
 
 impl Setup {
@@ -208,14 +277,21 @@ impl Setup {
             return Self::make(dataset, folder, &config, class, observe);
         }
         let plan = Plan::read(&folder.plan())?;
+        check_same_kind(&plan, dataset, folder)?;
         let chosen = config.with_choices(&plan, class);
-        if chosen != config {
-            chosen.write(&folder.config())?;
-        }
         Ok(Self {
+            is_unwritten: chosen != config,
             config: chosen,
             plan,
         })
+    }
+
+    /// Makes good what a run that was killed early left out.
+    fn write_choices(&self, folder: &RunFolder) -> Result<(), TrainError> {
+        match self.is_unwritten {
+            true => Ok(self.config.write(&folder.config())?),
+            false => Ok(()),
+        }
     }
 
     /// That of a new run. What is wrong with the data leaves no trace in `folder`.
@@ -254,15 +330,29 @@ impl Setup {
     ) -> Result<Self, TrainError> {
         let inspected = |done| observe(Event::Inspected(done, dataset.training.len()));
         let fingerprint = check_case_count(dataset)
-            .and_then(|()| Fingerprint::of(dataset, config.seed, inspected))
+            .and_then(|()| {
+                let remark = |remark: Remark| observe(Event::Warning(remark.to_string()));
+                Fingerprint::with_remarks(dataset, config.seed, inspected, remark)
+            })
             .map_err(|first| with_all_problems(first, dataset, inspected))?;
         let plan = config.plan(&fingerprint, &dataset.description, class)?;
+        if let Some(wanted) = config.batch.patch.filter(|wanted| *wanted != plan.patch) {
+            observe(Event::Warning(format!(
+                "--patch {} is rounded to {}, which the strides of the network divide",
+                extent(wanted),
+                extent(plan.patch)
+            )));
+        }
         fingerprint.write(&folder.fingerprint())?;
         // Before the choices: planned once more with them given, it might not be the same plan.
         plan.write(&folder.plan())?;
         let config = config.with_choices(&plan, class);
         config.write(&folder.config())?;
-        Ok(Self { config, plan })
+        Ok(Self {
+            config,
+            plan,
+            is_unwritten: false,
+        })
     }
 
     fn steps(&self) -> usize {
@@ -339,12 +429,14 @@ struct Prepared {
 }
 
 fn prepare(
-    (train, validate): (Vec<Case>, Vec<Case>),
+    Folds {
+        train, validate, ..
+    }: &Folds,
     setup: &Setup,
     folder: &RunFolder,
     observe: &(dyn Fn(Event) + Sync),
 ) -> Result<Prepared, TrainError> {
-    let cases = [train.clone(), validate.clone()].concat();
+    let cases = [&train[..], validate].concat();
     let mut prepared = prepare_cases(
         &cases,
         &setup.plan.labels,
@@ -356,28 +448,74 @@ fn prepare(
     let held_out = prepared.split_off(train.len());
     Ok(Prepared {
         train: prepared,
-        validate: validate.into_iter().zip(held_out).collect(),
+        validate: validate.iter().cloned().zip(held_out).collect(),
     })
 }
 
-fn split(
-    dataset: &Dataset,
-    setup: &Setup,
-    folder: &RunFolder,
-) -> Result<(Vec<Case>, Vec<Case>), TrainError> {
-    let Fold::Number(fold) = setup.config.fold else {
-        return Ok((dataset.training.clone(), Vec::new()));
-    };
-    let ids: Vec<String> = dataset.training.iter().map(|c| c.id.clone()).collect();
-    let splits = splits_of(&dataset.path, &ids, setup.config.seed)?;
-    write_splits(&folder.splits(), &splits)?;
-    let split = fold_of(&dataset.path, &splits, fold)?;
-    let cases = |ids: &[String]| {
-        ids.iter()
-            .filter_map(|id| dataset.case(id).cloned())
-            .collect()
-    };
-    Ok((cases(&split.train), cases(&split.val)))
+/// The cases of a run.
+struct Folds {
+    train: Vec<Case>,
+    validate: Vec<Case>,
+    /// All folds, where the folder of the run does not have them.
+    unwritten: Option<Vec<Split>>,
+}
+
+impl Folds {
+    /// Those of splits_final.json in the folder of the run, which may be the user's own, else those of the data set.
+    fn of(dataset: &Dataset, setup: &Setup, folder: &RunFolder) -> Result<Self, TrainError> {
+        let Fold::Number(fold) = setup.config.fold else {
+            return Ok(Self {
+                train: dataset.training.clone(),
+                validate: Vec::new(),
+                unwritten: None,
+            });
+        };
+        let ids: Vec<String> = dataset.training.iter().map(|c| c.id.clone()).collect();
+        let own = folder.splits();
+        let is_own = own.exists();
+        let splits = match is_own {
+            true => splits_in(&own, &ids)?,
+            false => splits_of(&dataset.path, &ids, setup.config.seed)?,
+        };
+        let at = if is_own { &own } else { &dataset.path };
+        let split = fold_of(at, &splits, fold)?;
+        let cases = |ids: &[String]| {
+            ids.iter()
+                .filter_map(|id| dataset.case(id).cloned())
+                .collect()
+        };
+        Ok(Self {
+            train: cases(&split.train),
+            validate: cases(&split.val),
+            unwritten: (!is_own).then_some(splits),
+        })
+    }
+
+    fn write(&self, folder: &RunFolder) -> Result<(), TrainError> {
+        match &self.unwritten {
+            Some(splits) => Ok(write_splits(&folder.splits(), splits)?),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Refuses a data set whose channels or labels are not those that the run was planned for.
+fn check_same_kind(plan: &Plan, dataset: &Dataset, folder: &RunFolder) -> Result<(), TrainError> {
+    let found = &dataset.description;
+    let trained = plan
+        .preprocessing
+        .channels
+        .iter()
+        .map(|channel| &channel.name);
+    if trained.eq(&found.channel_names) && plan.labels == found.labels {
+        return Ok(());
+    }
+    Err(TrainError::OtherData {
+        run: folder.root().to_owned(),
+        trained: plan.data_text(),
+        dataset: dataset.path.clone(),
+        given: data_text(&found.channel_names, &found.file_ending, &found.labels),
+    })
 }
 
 fn batches(cases: Vec<PreparedCase>, setup: &Setup) -> Arc<Draw> {

@@ -1,6 +1,7 @@
 //! The training loop.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::TrainConfig;
 use super::error::TrainError;
@@ -8,13 +9,14 @@ use super::loader::{Draw, Fed, Loader};
 use super::log::{Log, LogLine};
 use super::memory::PlannedMemory;
 use super::network::{Feeds, TrainingStep};
+use super::summary::RunSummary;
 use super::validation::Validator;
 use crate::graph::{Executor, Parameters, Profile};
 use crate::hash::Fnv;
 use crate::ops::ValueId;
 use crate::ops::dropout::seed_bits;
 use crate::run::RunFolder;
-use crate::run::checkpoint::{self, CheckpointInfo};
+use crate::run::checkpoint::{self, Checkpoint, CheckpointInfo};
 use crate::tensor::Element;
 use crate::tune::Measured;
 
@@ -25,6 +27,10 @@ pub enum Event {
     /// A training case has been read and measured: done, of all. It begins anew where all problems of a data set that
     /// has one are looked for.
     Inspected(usize, usize),
+    /// Something about the data or the configuration that is no error but seldom meant.
+    Warning(String),
+    /// What was decided, told before anything is allocated.
+    Decided(Box<RunSummary>),
     /// The device memory that the run will take: told before anything is allocated, and once more where kernels have
     /// been measured and those chosen need another amount.
     Planned(PlannedMemory),
@@ -49,7 +55,7 @@ pub enum Event {
     Profile(Profile),
     /// A checkpoint is on disk.
     Checkpoint(usize),
-    /// A validation case has been predicted at the end: done, of all.
+    /// A validation case has been predicted at the end: done, of all. Told of 0 when the last step is done.
     Validated(usize, usize),
 }
 
@@ -63,6 +69,8 @@ pub(super) struct Session<'a> {
     pub parameters: &'a mut Parameters,
     pub validator: Option<&'a Validator>,
     pub profile: bool,
+    /// Asks for an end after the step, see [`super::TrainOptions::stop`].
+    pub stop: Option<&'a AtomicBool>,
 }
 
 /// Steps in a row up to the last one whose loss or gradients were not finite.
@@ -99,11 +107,11 @@ const PROFILED: usize = 3;
 const PATIENCE: usize = 20;
 
 impl Session<'_> {
-    /// Trains to the last step, from the latest checkpoint where `resume` is set and there is one.
+    /// Trains to the last step, from `checkpoint` where there is one.
     pub async fn run(
         &mut self,
         step: TrainingStep,
-        resume: bool,
+        checkpoint: Option<Checkpoint>,
         observe: &(dyn Fn(Event) + Sync),
     ) -> Result<Vec<LogLine>, TrainError> {
         let ids = Ids {
@@ -113,7 +121,7 @@ impl Session<'_> {
         };
         let batch = step.program.graph().value(ids.feeds.image).shape.n();
         let executor = Executor::new(step.program, self.parameters)?;
-        let mut progress = self.restore(resume)?;
+        let mut progress = self.restore(checkpoint)?;
         let mut log = Log::open(&self.folder.log(), progress.step as u64)
             .map_err(|e| TrainError::io(self.folder.log(), e))?;
         observe(Event::Started {
@@ -128,9 +136,14 @@ impl Session<'_> {
         // The result of a step is fetched after the next one has been submitted, so that the device never idles,
         // except where a checkpoint or a validation needs the weights of just this step.
         while progress.step < self.steps {
-            let stop = self.next_stop(progress.step);
             let first = progress.step;
-            for at in first..stop {
+            let due = self.next_stop(first);
+            let mut stop = due;
+            for at in first..due {
+                if self.is_asked_to_stop() {
+                    stop = at;
+                    break;
+                }
                 let batch = next(&mut loader, at)?;
                 let timed = self.profile && at == profiled;
                 self.submit(&executor, &ids, &batch, at, timed.then_some(observe))
@@ -141,13 +154,22 @@ impl Session<'_> {
                         .await?;
                 }
             }
-            failures = self
-                .report(&executor, stop - 1, failures, &mut log, observe)
-                .await?;
+            if stop > first {
+                failures = self
+                    .report(&executor, stop - 1, failures, &mut log, observe)
+                    .await?;
+            }
             progress.step = stop;
             // Weights of which the last loss was no number are not to be trusted: the checkpoint before stays. But a run
             // must end where its last steps are such, which changed nothing and would come again.
-            if failures.spared_weights() || stop == self.steps {
+            let is_sound = failures.spared_weights() || stop == self.steps;
+            if stop < due {
+                if is_sound {
+                    self.save(&self.folder.latest(), &progress).await?;
+                }
+                return Err(TrainError::Stopped { step: stop });
+            }
+            if is_sound {
                 self.pause(&mut progress, &mut log, observe).await?;
             }
         }
@@ -155,18 +177,18 @@ impl Session<'_> {
         Ok(log.lines().to_vec())
     }
 
-    fn restore(&mut self, resume: bool) -> Result<Progress, TrainError> {
-        let fresh = Progress {
-            step: 0,
-            best: None,
-            average: None,
+    fn is_asked_to_stop(&self) -> bool {
+        self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
+    }
+
+    fn restore(&mut self, checkpoint: Option<Checkpoint>) -> Result<Progress, TrainError> {
+        let Some(found) = checkpoint else {
+            return Ok(Progress {
+                step: 0,
+                best: None,
+                average: None,
+            });
         };
-        let path = self.folder.latest();
-        if !resume || !path.exists() {
-            return Ok(fresh);
-        }
-        let found = checkpoint::load(&path)?;
-        found.expect_configuration(&self.configuration)?;
         found.restore(self.parameters)?;
         Ok(Progress {
             step: found.info.step,

@@ -8,7 +8,7 @@ use crate::dataset::{
     Bounds, Case, CropAndResample, Labels, PreparedCase, RestoredLabels, is_picture, load_case,
 };
 use crate::infer::{InferenceOptions, Predictor};
-use crate::metrics::{Class, Counts, Evaluation, Grid, Settings, class_counts};
+use crate::metrics::{Class, Counts, Evaluation, Grid, Settings, Unit, class_counts};
 use crate::report::evaluated::{EvaluatedCases, PredictedCase};
 use crate::run::classes_of;
 use crate::volume::{LabelMap, ending_of, ending_to_write, write_labels};
@@ -65,14 +65,27 @@ impl Validator {
         picture: &Path,
         observe: &(dyn Fn(Event) + Sync),
     ) -> Result<Evaluation, TrainError> {
-        let settings = Settings::new(self.classes.clone())?.with_ignore(self.labels.ignore);
+        let settings = Settings::new(self.classes.clone())?
+            .with_ignore(self.labels.ignore)
+            .with_unit(self.unit());
         let mut cases = EvaluatedCases::new(settings, PICTURED);
+        observe(Event::Validated(0, self.cases.len()));
         for (i, (case, prepared)) in self.cases.iter().enumerate() {
             cases.add(self.predict(case, prepared, folder).await?)?;
             observe(Event::Validated(i + 1, self.cases.len()));
         }
         cases.write_picture(picture)?;
         Ok(cases.evaluation()?)
+    }
+
+    /// Pictures have no spacing.
+    fn unit(&self) -> Unit {
+        let images = self.cases.iter().flat_map(|(case, _)| &case.images);
+        let mut endings = images.map(|path| ending_of(path).unwrap_or_default());
+        match endings.all(is_picture) {
+            true => Unit::Pixels,
+            false => Unit::Millimetres,
+        }
     }
 
     async fn predict(

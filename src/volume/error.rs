@@ -41,7 +41,7 @@ pub enum VolumeError {
     },
 
     /// The file ends before its header says so.
-    #[error("{}: cut off: {part} takes {expected} bytes, the file holds {found}; copy or export it again", path.display())]
+    #[error("{}: cut off: the file holds {found} of the {expected} bytes for {part}; copy or export it again", path.display())]
     Truncated {
         /// The file.
         path: PathBuf,

@@ -185,3 +185,26 @@ fn a_folder_that_cannot_be_written_keeps_the_table() {
     assert!(run.stderr.contains("wall/cases.csv"), "{run:#?}");
     assert!(run.stdout.contains("Dice"), "{run:#?}");
 }
+
+#[test]
+fn every_faulty_case_is_named() {
+    let folder = one_case();
+    for name in ["b", "c", "d"] {
+        folder.labels(&format!("truth/{name}.nii.gz"), &[BLOCK]);
+        folder.labels(&format!("pred/{name}.nii.gz"), &[BLOCK]);
+    }
+    folder.cut("pred/a.nii.gz", 0.6);
+    folder.labels_on(
+        "pred/d.nii.gz",
+        Geometry::from_spacing([4, 6, 7], SPACING),
+        &[],
+    );
+    let run = folder.evaluate(&[]).refused(&["pred/a.nii.gz"]);
+    let second = run.stderr.lines().find(|line| line.starts_with("and "));
+    assert!(
+        second.is_some_and(|line| line.contains("pred/d.nii.gz")),
+        "{run:#?}"
+    );
+    let document = folder.evaluate(&["--json"]).json();
+    assert_eq!(document["exit_code"], 2);
+}

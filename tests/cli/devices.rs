@@ -21,7 +21,9 @@ fn lists_an_adapter_as_text_and_as_json() {
 #[test]
 fn marks_the_adapter_that_a_verb_would_use() {
     let list = |arguments: &[&str]| {
-        let run = Run::of(voxseg().arg("devices").args(arguments)).succeeded();
+        let run = Run::of(voxseg().arg("devices").args(arguments));
+        let is_there = !arguments.contains(&"no such");
+        assert_eq!(run.code, Some(if is_there { 0 } else { 2 }), "{run:#?}");
         (run.stdout, run.stderr)
     };
     let chosen = |arguments: &[&str]| -> Vec<(u64, String)> {

@@ -1,6 +1,7 @@
 //! `voxseg evaluate` on good input: the figures, and where they go.
 
 use serde_json::{Value, json};
+use voxseg::volume::Geometry;
 
 use crate::harness::{Block, Folder, Run, SHAPE, voxseg};
 
@@ -192,4 +193,38 @@ fn two_files_are_one_case() {
     let run = Run::of(command.current_dir(folder.root())).succeeded();
     near(&run.json()["cases"]["a"]["classes"]["1"]["dice"], 0.5);
     assert!(run.stderr.is_empty(), "{run:#?}");
+}
+
+#[test]
+fn pictures_are_measured_in_pixels() {
+    let folder = Folder::new();
+    let plane = || Geometry::from_spacing([1, 6, 6], [1.0; 3]);
+    folder.labels_on("truth/a.png", plane(), &[Block(1, [0, 1, 1], [1, 3, 3])]);
+    folder.labels_on("pred/a.png", plane(), &[Block(1, [0, 1, 2], [1, 3, 4])]);
+    let run = folder.evaluate(&["--csv", "cases.csv"]).succeeded();
+    for word in ["HD95 pixels", "NSD at 2 pixels", "1 case, "] {
+        assert!(run.stdout.contains(word), "no `{word}` in {}", run.stdout);
+    }
+    let csv = std::fs::read_to_string(folder.path("cases.csv")).unwrap();
+    assert!(
+        csv.lines()
+            .next()
+            .is_some_and(|line| line.contains("hd95_pixels"))
+    );
+    let document = folder.evaluate(&["--json"]).succeeded().json();
+    assert_eq!(document["unit"], "pixels");
+    near(&document["nsd_tolerance_pixels"], 2.0);
+}
+
+#[cfg(unix)]
+#[test]
+fn output_through_a_link_keeps_the_link() {
+    let folder = three_cases();
+    std::os::unix::fs::symlink("kept.csv", folder.path("link.csv")).unwrap();
+    folder
+        .evaluate(&["--csv", "link.csv", "--output", "/dev/null"])
+        .succeeded();
+    assert!(folder.path("link.csv").is_symlink());
+    let text = std::fs::read_to_string(folder.path("kept.csv")).unwrap();
+    assert!(text.starts_with("case,class"), "{text}");
 }

@@ -114,10 +114,9 @@ fn the_text_names_the_device_and_the_figures() {
 fn a_network_too_large_says_the_figure_and_what_would_fit() {
     let patch = "1024,1024,1024";
     let run = inspect(&["--network", "nnunet3d", "--patch", patch]);
-    let run = run.refused(&["needs 549755813888 bytes", "allows at most", "A patch of"]);
+    let run = run.refused(&["needs 549755813888 bytes", "allows at most", "would fit"]);
     let error = run.stderr.lines().last().expect("a line");
-    let words = error.split("A patch of ").nth(1).expect("a patch");
-    let fitting = words.split(' ').next().expect("a word");
+    let fitting = error.split("would fit: --patch ").nth(1).expect("a patch");
     inspect(&["--network", "nnunet3d", "--patch", fitting]).succeeded();
     let beyond = [
         "--network",
@@ -148,6 +147,51 @@ fn without_an_adapter_a_minimal_device_is_planned_for() {
     command.args(["inspect", "--network", "nnunet3d", "--patch", "32,32,32"]);
     let text = Run::of(&mut command).succeeded().stdout;
     assert!(text.contains("a minimal WebGPU device"), "{text}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_small_device_cannot_bind_is_a_warning() {
+    let whole = |more: &[&str]| {
+        let mut command = crate::harness::voxseg_without_adapter();
+        command
+            .args(["inspect", "--network", "nnunet3d"])
+            .args(more);
+        Run::of(&mut command).succeeded()
+    };
+    let run = whole(&[]);
+    for word in ["31,195,594", "MAdds"] {
+        assert!(run.stdout.contains(word), "no `{word}` in {}", run.stdout);
+    }
+    let line = run
+        .stderr
+        .lines()
+        .find(|line| line.starts_with("warning: "));
+    let patch = line.and_then(|line| line.split("would fit: --patch ").nth(1));
+    let patch = patch.unwrap_or_else(|| panic!("no patch: {run:#?}"));
+    let fitting = whole(&["--patch", patch]);
+    assert!(!fitting.stderr.contains("warning"), "{fitting:#?}");
+    assert!(whole(&["--json"]).json()["warning"].is_string());
+}
+
+#[test]
+fn a_data_set_is_planned_in_memory() {
+    let folder = crate::runs::folder_with(&crate::phantom::Phantom::balls(2));
+    let data = folder.path("data").display().to_string();
+    let run = inspect(&[&data]).succeeded();
+    assert!(run.stderr.contains("planned in memory"), "{run:#?}");
+    assert!(run.stdout.contains("10^6 MAdds"), "{run:#?}");
+    assert_eq!(
+        crate::runs::names_in(&folder, "data"),
+        ["dataset.json", "imagesTr", "labelsTr"]
+    );
+}
+
+#[test]
+fn a_plane_has_a_patch_of_two_numbers() {
+    let plane = document(&["--network", "nnunet2d", "--patch", "128,256"]);
+    assert_eq!(plane["input"], serde_json::json!([2, 1, 1, 128, 256]));
+    inspect(&["--network", "nnunet3d", "--patch", "128,128"]).refused(&["128,128", "D,H,W"]);
 }
 
 #[test]

@@ -152,7 +152,7 @@ fn what_is_there_already_can_be_left_out() {
 fn images_that_do_not_fit() {
     let folder = trained();
     let two = ["-i", "in/ball0_0000.nii", "in/ball1_0000.nii", "-o", "out"];
-    predict(&folder, &two).refused(&["2 files", "1 channel"]);
+    predict(&folder, &two).refused(&["2 files", "run was trained on 1 channel (MRI 0)"]);
     predict(&folder, &["-i", "nowhere", "-o", "out"]).refused(&["nowhere"]);
     predict(&folder, &["-i", "in", "-o", "out", "--step-size", "0"]).refused(&["--step-size"]);
     let onto_itself = ["-i", "in/ball0_0000.nii", "-o", "in/../in/ball0_0000.nii"];
@@ -160,12 +160,13 @@ fn images_that_do_not_fit() {
     fs::create_dir(folder.path("empty")).unwrap();
     predict(&folder, &["-i", "empty", "-o", "out"]).refused(&["empty", ".nii"]);
     folder.bytes("in/ball1_0001.nii", b"a second channel");
-    predict(&folder, &["-i", "in", "-o", "out"]).refused(&["ball1_0001.nii", "channel 1"]);
+    predict(&folder, &["-i", "in", "-o", "out"]).refused(&[
+        "ball1_0001.nii",
+        "is channel 1",
+        "run was trained on 1 channel",
+    ]);
     fs::remove_file(folder.path("in/ball1_0001.nii")).unwrap();
     assert!(!folder.path("out").exists());
-    folder.cut("in/ball1_0000.nii", 0.5);
-    predict(&folder, &["-i", "in", "-o", "out"]).refused(&["ball1_0000.nii"]);
-    assert_eq!(names_in(&folder, "out"), ["ball0.nii"]);
 }
 
 #[test]
@@ -263,7 +264,7 @@ fn colour_pictures_are_one_file() {
         ..Phantom::balls(2)
     };
     let folder = folder_with(&phantom);
-    train(&folder, &["--config", "quick.toml", "--patch", "1,16,16"]).succeeded();
+    train(&folder, &["--config", "quick.toml", "--patch", "16,16"]).succeeded();
     let geometry = Geometry::from_spacing([1, 20, 30], [1.0; 3]);
     let colour = Image::new(geometry.clone(), 3, vec![80.0; 3 * geometry.voxels()]).unwrap();
     write_image(folder.path("colour.png"), &colour).unwrap();
@@ -272,7 +273,17 @@ fn colour_pictures_are_one_file() {
     assert_eq!(found.shape(), [1, 20, 30]);
     let grey = Image::new(geometry.clone(), 1, vec![80.0; geometry.voxels()]).unwrap();
     write_image(folder.path("grey.png"), &grey).unwrap();
-    predict(&folder, &["-i", "grey.png", "-o", "none.png"]).refused(&["grey.png", "expected 3"]);
+    predict(&folder, &["-i", "grey.png", "-o", "none.png"]).refused(&[
+        "grey.png",
+        "1 channel",
+        "run was trained on 3 channels (MRI 0, MRI 1, MRI 2) in .png files",
+    ]);
+    fs::create_dir(folder.path("volumes")).unwrap();
+    write_image(folder.path("volumes/a_0000.nii.gz"), &grey).unwrap();
+    for input in ["volumes", "volumes/a_0000.nii.gz"] {
+        let words = ["a_0000.nii.gz", "run was trained on", ".png files"];
+        predict(&folder, &["-i", input, "-o", "none"]).refused(&words);
+    }
     assert!(!folder.path("none.png").exists());
 }
 
@@ -348,4 +359,60 @@ fn activations_in_f16_give_nearly_the_same_labels_and_another_precision_is_refus
     assert_eq!(refused.code, Some(2), "{refused:#?}");
     assert!(refused.stderr.contains("f32 or f16"), "{refused:#?}");
     assert!(!folder.path("out").exists());
+}
+
+#[test]
+fn a_bad_case_does_not_keep_the_others_from_being_segmented() {
+    let folder = trained();
+    folder.cut("in/ball0_0000.nii", 0.5);
+    let run = predict(&folder, &["-i", "in", "-o", "out"]);
+    assert_eq!(run.code, Some(2), "{run:#?}");
+    assert_eq!(run.stdout.trim(), "out/ball1.nii");
+    let error = run.stderr.lines().rfind(|line| line.starts_with("error: "));
+    assert!(
+        error.is_some_and(|line| line.contains("ball0_0000.nii")),
+        "{run:#?}"
+    );
+    assert!(run.stderr.contains("1 of 2 cases written"), "{run:#?}");
+    assert_eq!(names_in(&folder, "out"), ["ball1.nii"]);
+
+    let run = predict(&folder, &["-i", "in", "-o", "out", "--json"]);
+    assert_eq!(run.code, Some(2), "{run:#?}");
+    assert_eq!(run.json()["written"][0], "out/ball1.nii");
+    let failed = run.json()["failed"][0].to_string();
+    assert!(failed.contains("ball0_0000.nii"), "{failed}");
+
+    folder.cut("in/ball1_0000.nii", 0.5);
+    let run = predict(&folder, &["-i", "in", "-o", "none"]).refused(&["ball0_0000.nii"]);
+    let second = run.stderr.lines().find(|line| line.starts_with("and "));
+    assert!(
+        second.is_some_and(|line| line.contains("ball1_0000.nii")),
+        "{run:#?}"
+    );
+}
+
+#[test]
+fn no_file_of_a_folder_is_left_out_in_silence() {
+    let folder = trained();
+    let ball = voxseg::volume::read_image(folder.path("in/ball0_0000.nii")).unwrap();
+    write_image(folder.path("in/packed_0000.nii.gz"), &ball).unwrap();
+    folder.bytes("in/notes.txt", b"mine");
+    let run = predict(&folder, &["-i", "in", "-o", "out"]).succeeded();
+    let names = names_in(&folder, "out");
+    assert_eq!(names, ["ball0.nii", "ball1.nii", "packed.nii.gz"]);
+    assert!(run.stderr.contains("in/notes.txt: left out"), "{run:#?}");
+    let read = |name: &str| read_labels(folder.path(name)).unwrap();
+    assert_eq!(
+        read("out/packed.nii.gz").labels(),
+        read("out/ball0.nii").labels()
+    );
+
+    for foreign in ["in/scan_0000.mha", "in/scan_0000.png"] {
+        folder.bytes(foreign, b"no volume");
+        predict(&folder, &["-i", "in", "-o", "none"]).refused(&[foreign, "run was trained on"]);
+        fs::remove_file(folder.path(foreign)).unwrap();
+    }
+    write_image(folder.path("in/ball0_0000.nii.gz"), &ball).unwrap();
+    let twice = ["ball0_0000.nii.gz", "ball0_0000.nii", "remove one"];
+    predict(&folder, &["-i", "in", "-o", "none"]).refused(&twice);
 }

@@ -187,6 +187,8 @@ fn keys_that_do_not_exist_name_their_line() {
     assert!(run.stderr.contains("`sizes`"), "{run:#?}");
     folder.bytes("quick.toml", b"[schedule]\nsteps = \"many\"\n");
     train(&folder, &QUICK).refused(&["quick.toml", "line 2"]);
+    let run = train(&folder, &QUICK);
+    assert!(run.stderr.contains("expected a whole number"), "{run:#?}");
     folder.bytes("quick.toml", b"\xff\xfe");
     train(&folder, &QUICK).refused(&["quick.toml"]);
     remove(&folder, "quick.toml");
@@ -196,13 +198,19 @@ fn keys_that_do_not_exist_name_their_line() {
 #[test]
 fn values_that_make_no_sense() {
     let folder = folder_with(&two());
+    for flag in ["--steps", "--batch"] {
+        for wrong in ["0", "-5", "many"] {
+            refused(&folder, &[flag, wrong], &[flag, wrong, "at least 1"]);
+        }
+    }
+    for wrong in ["8,0,16", "8", "-8,16,16"] {
+        refused(&folder, &["--patch", wrong], &["--patch", "above 0", wrong]);
+    }
     refused(
         &folder,
-        &["--steps", "0"],
-        &["schedule.steps", "at least 1"],
+        &["--patch", "8,16"],
+        &["--patch 8,16", "give D,H,W"],
     );
-    refused(&folder, &["--patch", "8,0,16"], &["batch.patch", "above 0"]);
-    refused(&folder, &["--patch", "8,16"], &["--patch", "three numbers"]);
     refused(
         &folder,
         &["--spacing", "1,-1,1"],
@@ -222,6 +230,9 @@ fn values_that_make_no_sense() {
 fn folders_that_hold_something() {
     let folder = folder_with(&two());
     train(&folder, &["--resume"]).refused(&["run", "without --resume"]);
+    folder.bytes("run", b"mine");
+    train(&folder, &QUICK).refused(&["run", "is a file", "another name"]);
+    remove(&folder, "run");
     for (own, remedy) in [("notes.txt", "empty folder"), ("config.toml", "--resume")] {
         let name = format!("run/{own}");
         std::fs::create_dir_all(folder.path("run")).unwrap();
@@ -353,4 +364,147 @@ fn a_full_disk_ends_a_run_that_can_go_on() {
     let half = |name: &String| name.starts_with('.') || name.contains("checkpoint");
     assert!(!left.iter().any(half), "{left:?}");
     train(&folder, &["--resume"]).succeeded();
+}
+
+fn read(folder: &Folder, name: &str) -> Vec<u8> {
+    std::fs::read(folder.path(name)).expect("the file is there")
+}
+
+#[test]
+fn the_users_own_folds_are_used_and_kept() {
+    let folder = folder_with(&Phantom::balls(3));
+    let own = br#"[{"train": ["ball2"], "val": ["ball0"]}]"#;
+    std::fs::create_dir(folder.path("run")).unwrap();
+    folder.bytes("run/splits_final.json", own);
+    let arguments = [&QUICK[..], &["--fold", "0"]].concat();
+    train(&folder, &arguments).succeeded();
+    assert_eq!(read(&folder, "run/splits_final.json"), own);
+    assert_eq!(names_in(&folder, "run/validation"), ["ball0.nii"]);
+
+    folder.bytes(
+        "run/splits_final.json",
+        br#"[{"train": ["ball1"], "val": ["ball0"]}]"#,
+    );
+    train(&folder, &["--resume"]).refused(&["other cases", "splits_final.json"]);
+    folder.bytes(
+        "run/splits_final.json",
+        br#"[{"train": ["heart"], "val": ["ball0"]}]"#,
+    );
+    train(&folder, &["--resume"]).refused(&["run/splits_final.json", "heart"]);
+}
+
+#[test]
+fn resuming_with_other_data_changes_nothing() {
+    let folder = folder_with(&Phantom::balls(3));
+    train(&folder, &[&QUICK[..], &["--fold", "0"]].concat()).succeeded();
+    let files = ["splits_final.json", "config.toml", "plan.json", "log.jsonl"];
+    let bytes = || files.map(|name| read(&folder, &format!("run/{name}")));
+    let before = bytes();
+    let two_channels = Phantom {
+        channels: 2,
+        ..Phantom::balls(3)
+    };
+    two_channels.write(&folder.path("other"));
+    Phantom::balls(5).write(&folder.path("larger"));
+    let resume = |data: &str| {
+        let mut command = voxseg();
+        command.args(["train", data, "-o", "run", "--resume"]);
+        Run::of(command.current_dir(folder.root()))
+    };
+    resume("other").refused(&[
+        "run was trained on 1 channel (MRI 0)",
+        "other has 2 channels",
+    ]);
+    assert_eq!(bytes(), before);
+    for case in ["ball0", "ball1", "ball2"] {
+        remove(&folder, &format!("larger/imagesTr/{case}_0000.nii"));
+        remove(&folder, &format!("larger/labelsTr/{case}.nii"));
+    }
+    resume("larger").refused(&["run/splits_final.json", "not in imagesTr"]);
+    assert_eq!(bytes(), before);
+}
+
+#[test]
+fn a_complete_run_says_so_and_does_nothing_again() {
+    let folder = folder_with(&Phantom::balls(3));
+    train(&folder, &[&QUICK[..], &["--fold", "0"]].concat()).succeeded();
+    let picture = folder.path("run/validation.png");
+    std::fs::remove_file(&picture).unwrap();
+    let run = train(&folder, &["--resume"]).succeeded();
+    assert!(run.stdout.contains("complete already: 2 steps"), "{run:#?}");
+    assert!(
+        run.stdout.contains("start a new run with --steps"),
+        "{run:#?}"
+    );
+    assert!(!picture.exists(), "it was validated again");
+    // What was ended while it validated is not complete.
+    remove(&folder, "run/validation.json");
+    train(&folder, &["--resume"]).succeeded();
+    assert!(picture.exists());
+}
+
+#[test]
+fn the_plan_and_what_is_seldom_meant_are_said_at_the_start() {
+    let folder = folder_with(&Phantom {
+        labels: serde_json::json!({"background": 0, "ball": 1, "ghost": 2}),
+        ..Phantom::balls(3)
+    });
+    let geometry = Geometry::from_spacing([16, 24, 24], [1.5, 1.0, 1.0]);
+    let flat = Image::new(geometry.clone(), 1, vec![7.0; geometry.voxels()]).unwrap();
+    write_image(folder.path("data/imagesTr/ball1_0000.nii"), &flat).unwrap();
+    let run = train(
+        &folder,
+        &[&QUICK[..], &["--fold", "0", "--patch", "7,15,16"]].concat(),
+    );
+    let run = run.succeeded();
+    for line in [
+        "warning: case ball1: channel 0 has the same value everywhere",
+        "warning: no label file has a voxel of ghost",
+        "warning: --patch 7,15,16 is rounded to 7,16,16",
+        "2 cases to train on, 1 held out (fold 0)",
+        "patch: 7 x 16 x 16 voxels (D, H, W) of 1.5 x 1 x 1 mm, 2 a step",
+        "network: 3 stages of 4, 8, 8 features; 2 steps",
+        "step 2/2: loss ",
+        "validating (cases: 1)",
+    ] {
+        assert!(run.stderr.contains(line), "no `{line}`: {run:#?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn the_first_ctrl_c_ends_with_a_checkpoint() {
+    let folder = folder_with(&two());
+    folder.bytes("long.toml", quick(1_000_000).as_bytes());
+    let mut command = voxseg();
+    command.args(["train", "data", "-o", "run", "--config", "long.toml"]);
+    command.args(["--fold", "all"]).current_dir(folder.root());
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = Doomed(command.spawn().expect("the binary starts"));
+    let patience = Instant::now() + Duration::from_secs(60);
+    while !folder.path("run/checkpoint_latest.safetensors").exists() {
+        assert!(Instant::now() < patience, "no checkpoint after a minute");
+        sleep(Duration::from_millis(10));
+    }
+    let mut kill = std::process::Command::new("kill");
+    kill.args(["-INT", &child.0.id().to_string()]);
+    assert!(kill.status().expect("kill starts").success());
+    let code = child.0.wait().expect("a child").code();
+    let mut stderr = String::new();
+    let pipe = child.0.stderr.take();
+    std::io::Read::read_to_string(&mut pipe.expect("a pipe"), &mut stderr).expect("text");
+    assert_eq!(code, Some(130), "{stderr}");
+    let step = stderr
+        .split("stopped after step ")
+        .nth(1)
+        .unwrap_or_else(|| panic!("{stderr}"));
+    let step: usize = step
+        .split(';')
+        .next()
+        .and_then(|n| n.parse().ok())
+        .expect("a number");
+    let path = folder.path("run/checkpoint_latest.safetensors");
+    let checkpoint = voxseg::run::checkpoint::load(&path).expect("a checkpoint");
+    assert_eq!(checkpoint.info.step, step);
+    assert!(stderr.contains("--resume"), "{stderr}");
 }

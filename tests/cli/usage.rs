@@ -84,3 +84,34 @@ fn a_closed_pipe_is_no_panic() {
         assert_eq!(code, Some(expected), "{arguments:?}");
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_result_that_cannot_be_written_is_an_error() {
+    let folder = Folder::new();
+    let block = [Block(1, [1, 1, 1], [3, 3, 3])];
+    folder.labels("truth/a.nii.gz", &block);
+    folder.labels("pred/a.nii.gz", &block);
+    let network = ["inspect", "--network", "nnunet3d", "--patch", "32,32,32"];
+    let results: [&[&str]; 7] = [
+        &["evaluate", "pred", "truth"],
+        &["evaluate", "pred", "truth", "--json"],
+        &["devices"],
+        &["devices", "--json"],
+        &network,
+        &["--version"],
+        &["train", "--help"],
+    ];
+    for arguments in results {
+        let mut command = voxseg();
+        let full = std::fs::File::create("/dev/full").expect("a device");
+        command
+            .args(arguments)
+            .current_dir(folder.root())
+            .stdout(full);
+        let output = command.output().expect("the binary starts");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {stderr}");
+        assert!(stderr.contains("stdout"), "{arguments:?}: {stderr}");
+    }
+}

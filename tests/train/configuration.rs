@@ -4,6 +4,7 @@ use voxseg::bytes::Bytes;
 use voxseg::dataset::Plan;
 use voxseg::losses::{LossConfig, Supervision};
 use voxseg::nn::{Nonlinearity, Norm};
+use voxseg::ops::loss::PixelLoss;
 use voxseg::optim::{OptimizerConfig, Schedule};
 use voxseg::run::{RunFolder, network_of};
 use voxseg::tensor::Element;
@@ -78,6 +79,38 @@ fn the_example_holds_the_defaults() {
     assert_eq!(example, TrainConfig::default());
     let widest = CONFIG_EXAMPLE.lines().map(str::len).max();
     assert!(widest < Some(100), "the help would wrap its lines");
+}
+
+#[test]
+fn a_table_takes_the_usual_values_for_what_it_leaves_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("partial.toml");
+    let read = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        TrainConfig::read(&path).unwrap_or_else(|e| panic!("{e}"))
+    };
+    let partial = read(
+        "[optimizer]\nkind = \"sgd\"\nmax_norm = 12.0\n[learning_rate]\nkind = \"poly\"\ninitial = 0.01\n\
+         [loss]\nbatch_dice = true\n",
+    );
+    assert_eq!(partial.optimizer, Some(OptimizerConfig::default()));
+    assert_eq!(partial.learning_rate, Some(Schedule::default()));
+    let expected = LossConfig {
+        batch_dice: true,
+        ..LossConfig::default()
+    };
+    assert_eq!(partial.loss, expected);
+    let adamw = read("[optimizer]\nkind = \"adamw\"\nmax_norm = 12.0\n");
+    assert_eq!(adamw.optimizer, Some(OptimizerConfig::adamw()));
+    let focal = read("[loss]\npixel = { kind = \"focal\" }\n");
+    let gamma = PixelLoss::Focal { gamma: 2.0 };
+    assert_eq!((focal.loss.pixel, focal.loss.region), (Some(gamma), None));
+    std::fs::write(&path, "[batch]\nforeground = true\n").unwrap();
+    let error = TrainConfig::read(&path).unwrap_err().to_string();
+    assert!(
+        error.contains("expected a number") && !error.contains("f64"),
+        "{error}"
+    );
 }
 
 #[test]

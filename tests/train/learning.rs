@@ -39,7 +39,7 @@ fn learns_by_heart(precision: Element) {
     let dataset = Dataset::open(folder.path().join("data")).unwrap();
     for case in &dataset.training {
         let options = InferenceOptions::default();
-        let found = pollster::block_on(model.segment(case, &options, &mut || ())).unwrap();
+        let found = pollster::block_on(model.segment(case, &options, &mut |_, _| ())).unwrap();
         let truth = read_labels(case.label.as_ref().unwrap()).unwrap();
         assert_eq!(found.geometry(), truth.geometry());
         let dice = dice(found.labels(), truth.labels());

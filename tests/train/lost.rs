@@ -66,7 +66,7 @@ fn a_prediction_whose_device_is_lost_says_so() {
     let model = Model::load(&root.join("run"), Weights::Final, device.clone()).unwrap();
     let case = &Dataset::open(root.join("data")).unwrap().training[0];
     let options = InferenceOptions::default();
-    let error = pollster::block_on(model.segment(case, &options, &mut || device.destroy()));
+    let error = pollster::block_on(model.segment(case, &options, &mut |_, _| device.destroy()));
     let error = error.unwrap_err();
     let is_lost = matches!(error, InferError::Graph(GraphError::Gpu(GpuError::Lost(_))));
     assert!(is_lost && !error.is_users_fault(), "{error}");

@@ -46,7 +46,7 @@ fn train_with(
     folder: &Path,
     run: &str,
     config: &str,
-    options: TrainOptions,
+    options: TrainOptions<'_>,
 ) -> Result<TrainReport, TrainError> {
     let config: TrainConfig = toml::from_str(config).expect("a configuration");
     let (data, run) = (folder.join("data"), RunFolder::new(folder.join(run)));

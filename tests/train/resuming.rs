@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -9,15 +10,16 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use voxseg::run::RunFolder;
 use voxseg::run::checkpoint::{self, CheckpointError};
-use voxseg::train::{TrainError, TrainOptions};
+use voxseg::train::{Event, TrainConfig, TrainError, TrainOptions, train};
 
 use crate::phantom::{Phantom, quick};
-use crate::{assert_same, folder_with, run, train_with};
+use crate::{assert_same, folder_with, gpu, run, train_with};
 
-const RESUME: TrainOptions = TrainOptions {
+const RESUME: TrainOptions<'_> = TrainOptions {
     resume: true,
     profile: false,
     tune: false,
+    stop: None,
 };
 
 /// Starts `voxseg train` in the folder: from the beginning where there is nothing yet, else from where it was.
@@ -107,6 +109,42 @@ fn a_killed_run_in_f16_goes_on_with_the_scale_of_its_loss() {
     let stored = checkpoint::load(&RunFolder::new(&killed).last()).unwrap();
     assert!(stored.tensors["loss_scale.scale"].data[0] > 0.0);
     assert!(stored.tensors["loss_scale.steps"].data[0] <= STEPS as f32);
+}
+
+#[test]
+fn a_run_asked_to_stop_anywhere_ends_as_if_it_never_had_been() {
+    const STEPS: usize = 12;
+    let folder = folder_with(&Phantom::balls(5));
+    let root = folder.path();
+    run(root, "whole", &quick(STEPS)).unwrap();
+    // Before the first step, between checkpoints, at one, at a validation, and in the last step.
+    for last in [0, 3, 6, 8, 11] {
+        let stopped = RunFolder::new(root.join(format!("stopped {last}")));
+        let stop = AtomicBool::new(last == 0);
+        let options = TrainOptions {
+            stop: Some(&stop),
+            ..TrainOptions::default()
+        };
+        let config: TrainConfig = toml::from_str(&quick(STEPS)).unwrap();
+        let hear = |event: Event| {
+            if let Event::Step(line) = event
+                && line.step() as usize == last
+            {
+                stop.store(true, Ordering::Relaxed);
+            }
+        };
+        let data = root.join("data");
+        let first = train(&data, &stopped, &config, options, gpu(), &hear);
+        match pollster::block_on(first) {
+            // The step after may have been handed in already.
+            Err(TrainError::Stopped { step }) => {
+                assert!((last..=last + 2).contains(&step), "{step}")
+            }
+            other => panic!("{last}: {other:?}"),
+        }
+        train_with(root, &format!("stopped {last}"), "", RESUME).unwrap();
+        assert_same(&root.join("whole"), stopped.root());
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::EvaluateArgs;
 use super::cases::CaseFiles;
 use crate::cli::CliError;
 use crate::dataset::{DESCRIPTION_FILE, Description, Labels, check_label_values};
-use crate::metrics::{Class, Settings};
+use crate::metrics::{Class, Settings, Unit};
 use crate::run::classes_of;
 use crate::volume::{LabelMap, read_labels};
 
@@ -78,6 +78,14 @@ impl Classes {
             settings: self.settings.with_nsd_tolerance(mm)?,
             ..self
         })
+    }
+
+    /// Distances in this unit.
+    pub fn with_unit(self, unit: Unit) -> Self {
+        Self {
+            settings: self.settings.with_unit(unit),
+            ..self
+        }
     }
 
     /// Refuses a file with labels that dataset.json does not name.

@@ -8,11 +8,14 @@ use std::path::{Path, PathBuf};
 use clap::{ArgGroup, Args};
 use serde_json::{Value, json};
 
-use self::subject::{Subject, parse_extent, words};
+use self::subject::Subject;
+use super::numbers::PatchExtent;
 use super::{CliError, Common, Output};
 use crate::bytes::Bytes;
 use crate::gpu::{DeviceProfile, Gpu, GpuError};
-use crate::graph::{Graph, NodeSummary, Program, ProgramOptions, Recomputed, remove_dead_nodes};
+use crate::graph::{
+    Graph, GraphError, NodeSummary, Program, ProgramOptions, Recomputed, remove_dead_nodes,
+};
 use crate::models::{ModelError, fitting_patch};
 use crate::nn::Mode;
 use crate::ops::layout::convert;
@@ -20,6 +23,7 @@ use crate::table::{Align, Table};
 use crate::tensor::Element;
 use crate::train::{TrainError, training_step};
 use crate::tune::KernelChoices;
+use crate::words::extent;
 
 /// Tensors that are listed of those alive at the peak.
 const LISTED: usize = 12;
@@ -29,22 +33,24 @@ const LISTED: usize = 12;
 #[command(group(ArgGroup::new("subject").required(true).args(["run", "network"])))]
 #[command(after_help = "Examples:
   voxseg inspect RUN
+  voxseg inspect DATASET
   voxseg inspect --network nnunet3d --patch 128,128,128 --batch 2
   voxseg inspect --network nnunet3d --memory-budget 2GiB
   voxseg inspect --network ronneberger2d --inference
   voxseg inspect --network RUN/plan.json --patch 64,160,160 --json
 
 Networks: nnunet3d, nnunet2d, resenc3d, cicek3d, ronneberger2d, or a plan.json. The memory is that of a
-training step (parameters, gradients, optimiser), or with --inference that of one window.")]
+training step (parameters, gradients, optimiser), or with --inference that of one window. What this device cannot bind
+is planned nevertheless, with a warning.")]
 pub struct InspectArgs {
-    /// Folder of a training run.
+    /// Folder of a training run, or a data set, which is planned as `train` would.
     pub run: Option<PathBuf>,
     /// A published network, or a plan.json.
     #[arg(long, value_name = "NAME|FILE")]
     pub network: Option<String>,
-    /// Patch extent in voxels [default: as published or planned].
-    #[arg(long, value_name = "D,H,W", value_parser = parse_extent)]
-    pub patch: Option<[usize; 3]>,
+    /// Patch extent in voxels; H,W for 2D networks [default: as published or planned].
+    #[arg(long, value_name = "D,H,W", allow_hyphen_values = true)]
+    pub patch: Option<PatchExtent>,
     /// Patches a step [default: 2, or as planned].
     #[arg(long, value_name = "N", conflicts_with = "inference")]
     pub batch: Option<NonZeroUsize>,
@@ -70,20 +76,42 @@ pub struct InspectArgs {
 /// # Errors
 /// [`CliError::TooLarge`] or [`CliError::Model`] with the figure where the network is too large for the device.
 pub fn run(args: &InspectArgs, common: &Common, output: &Output) -> Result<(), CliError> {
-    let subject = Subject::of(args)?;
+    let subject = Subject::of(args, common, output)?;
     let (mut device, device_name) = device(common, subject.kernels.as_deref())?;
     device.memory_budget = subject.memory_budget.map(|bytes| bytes.0);
-    let (forward, step) = programs(&subject, args.inference, &device)
-        .map_err(|e| too_large(e, &subject, args.inference, &device))?;
+    let refuse = |e| too_large(e, &subject, args.inference, &device);
+    let (forward, step, warning) = match programs(&subject, args.inference, &device) {
+        Ok((forward, step)) => (forward, step, None),
+        Err(error) if is_limit(&error) => {
+            let larger = DeviceProfile {
+                max_binding: u64::MAX,
+                max_buffer: u64::MAX,
+                ..device.clone()
+            };
+            match programs(&subject, args.inference, &larger) {
+                Ok((forward, step)) => (forward, step, Some(refuse(error).to_string())),
+                Err(_) => return Err(refuse(error)),
+            }
+        }
+        Err(error) => return Err(refuse(error)),
+    };
+    if let Some(warning) = &warning {
+        output.news(&format!("warning: {warning}"));
+    }
     let inspection = Inspection {
         subject: &subject,
         device_name,
         layers: forward.nodes(),
         forward: &forward,
         step: step.as_ref(),
+        warning,
     };
-    output.result(&inspection.to_text(), &inspection.to_json());
-    Ok(())
+    output.result(&inspection.to_text(), &inspection.to_json())
+}
+
+/// Whether a larger device would do.
+fn is_limit(error: &ModelError) -> bool {
+    matches!(error, ModelError::Graph(GraphError::TooLarge { .. }))
 }
 
 /// The chosen adapter's limits, with the choices in the file `kernels` where they were measured on it; where there is no
@@ -142,7 +170,7 @@ fn too_large(
     match fitting {
         Some(patch) => CliError::TooLarge {
             source: source.into(),
-            patch: words(patch),
+            patch: extent(patch),
         },
         None => source.into(),
     }
@@ -191,6 +219,8 @@ struct Inspection<'a> {
     layers: Vec<NodeSummary>,
     forward: &'a Program,
     step: Option<&'a Program>,
+    /// What the device cannot bind.
+    warning: Option<String>,
 }
 
 impl Inspection<'_> {
@@ -211,6 +241,7 @@ impl Inspection<'_> {
             "network": self.subject.network,
             "input": self.subject.shape().0,
             "device": self.device_name,
+            "warning": self.warning,
             "layers": self.layers,
             "parameters": forward.parameters,
             "madds": forward.madds,

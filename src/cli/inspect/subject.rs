@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::InspectArgs;
 use crate::bytes::Bytes;
-use crate::cli::CliError;
-use crate::dataset::Plan;
+use crate::cli::{CliError, Common, Output};
+use crate::dataset::{DESCRIPTION_FILE, Dataset, Plan};
 use crate::losses::LossConfig;
 use crate::models::{
     PlainNet, UNetConfig, cicek_unet3d, plain_unet, residual_encoder_unet, ronneberger_unet2d,
@@ -16,6 +16,7 @@ use crate::optim::OptimizerConfig;
 use crate::run::{RunFolder, network_of};
 use crate::tensor::{Element, Shape};
 use crate::train::{TargetForm, TrainConfig};
+use crate::words::extent;
 
 /// Patches a step where nothing else is said: nnU-Net's least.
 const BATCH: usize = 2;
@@ -46,17 +47,21 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    /// The network of a run folder, of a plan.json, or a published one.
+    /// The network of a run folder, of a data set, of a plan.json, or a published one.
     ///
     /// # Errors
     /// [`CliError`] where there is no such network, or the patch does not fit it.
-    pub fn of(args: &InspectArgs) -> Result<Self, CliError> {
+    pub fn of(args: &InspectArgs, common: &Common, output: &Output) -> Result<Self, CliError> {
         let mut subject = match (&args.run, &args.network) {
+            (Some(folder), _) if is_dataset(folder) => Self::of_dataset(folder, common, output)?,
             (Some(run), _) => Self::of_run(run)?,
             (None, Some(name)) => Self::named(name, args)?,
             (None, None) => return Err(CliError::Usage("give RUN or --network".into())),
         };
-        subject.patch = args.patch.unwrap_or(subject.patch);
+        if let Some(patch) = args.patch {
+            let patch = patch.extent(subject.patch[0] == 1);
+            subject.patch = patch.map_err(CliError::Usage)?;
+        }
         subject.batch = args.batch.map_or(subject.batch, NonZeroUsize::get);
         subject.memory_budget = args.memory_budget.or(subject.memory_budget);
         if args.inference {
@@ -90,10 +95,27 @@ impl Subject {
         (self.network.padding == Padding::Same).then(|| self.network.total_stride())
     }
 
+    /// The network that training would plan for a data set.
+    fn of_dataset(folder: &Path, common: &Common, output: &Output) -> Result<Self, CliError> {
+        let class = super::device(common, None)?.0.class;
+        let dataset = Dataset::open(folder)?;
+        let bar = output.progress(dataset.training.len() as u64, 0, "cases");
+        let inspected = |done| bar.set_position(done as u64);
+        let (config, plan) = TrainConfig::default().planned(&dataset, class, inspected)?;
+        bar.finish_and_clear();
+        output.news("planned in memory, as `voxseg train` would without flags; nothing is written");
+        Ok(Self {
+            optimizer: config.optimizer(),
+            loss: config.loss,
+            ..Self::planned(&folder.display().to_string(), &plan)
+        })
+    }
+
     fn of_run(run: &Path) -> Result<Self, CliError> {
         let folder = RunFolder::new(run);
         if !folder.plan().is_file() {
-            let problem = "no plan.json in it; give the folder that `voxseg train -o` wrote";
+            let problem =
+                "no plan.json in it; give the folder that `voxseg train -o` wrote, or a data set";
             return Err(CliError::input(run, problem));
         }
         let config = TrainConfig::read(&folder.config())?;
@@ -111,11 +133,15 @@ impl Subject {
 
     fn of_plan(file: &Path) -> Result<Self, CliError> {
         let plan = Plan::read(file)?;
-        Ok(Self {
+        Ok(Self::planned(&file.display().to_string(), &plan))
+    }
+
+    fn planned(name: &str, plan: &Plan) -> Self {
+        Self {
             form: TargetForm::of(&plan.labels),
             batch: plan.batch,
-            ..Self::new(&file.display().to_string(), network_of(&plan), plan.patch)
-        })
+            ..Self::new(name, network_of(plan), plan.patch)
+        }
     }
 
     fn new(name: &str, network: UNetConfig, patch: [usize; 3]) -> Self {
@@ -179,10 +205,10 @@ impl Subject {
         let next: [usize; 3] = std::array::from_fn(|a| self.patch[a].next_multiple_of(total[a]));
         Err(CliError::Usage(format!(
             "a patch of {} does not fit {}: its extents must be multiples of {}; the next is --patch {}",
-            words(self.patch),
+            extent(self.patch),
             self.name,
-            words(total),
-            words(next),
+            extent(total),
+            extent(next),
         )))
     }
 
@@ -201,21 +227,12 @@ impl Subject {
         Err(CliError::Usage(format!(
             "a batch of {} patches of {} voxels with up to {widest} channels is more than any device holds; use a smaller patch or batch",
             self.batch,
-            words(self.patch),
+            extent(self.patch),
         )))
     }
 }
 
-/// `D,H,W`, as --patch takes it.
-pub(super) fn words(extent: [usize; 3]) -> String {
-    extent.map(|n| n.to_string()).join(",")
-}
-
-/// `D,H,W` in voxels.
-pub(super) fn parse_extent(text: &str) -> Result<[usize; 3], String> {
-    let numbers: Result<Vec<usize>, _> = text.split(',').map(|n| n.trim().parse()).collect();
-    let extent: Option<[usize; 3]> = numbers.ok().and_then(|n| n.try_into().ok());
-    extent
-        .filter(|extent| !extent.contains(&0))
-        .ok_or_else(|| format!("expected three numbers above 0, D,H,W, found `{text}`"))
+/// Whether a folder is a data set rather than a run.
+fn is_dataset(folder: &Path) -> bool {
+    folder.join(DESCRIPTION_FILE).is_file() && !RunFolder::new(folder).plan().is_file()
 }

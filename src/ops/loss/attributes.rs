@@ -54,6 +54,7 @@ pub enum PixelLoss {
     /// -(1 - p_t)^gamma log p_t (Lin et al. 2017, eq. 4); its alpha_t is the class weight.
     Focal {
         /// How much confident voxels are held back; 2 in the paper.
+        #[serde(default = "usual_gamma")]
         gamma: f32,
     },
 }
@@ -65,22 +66,42 @@ pub enum RegionLoss {
     /// nnU-Net's: -mean((2 I + smooth) / max(P + G + smooth, 1e-8)).
     SoftDice {
         /// nnU-Net has 1e-5.
+        #[serde(default = "usual_smooth")]
         smooth: f32,
     },
     /// V-Net's (Milletari et al. 2016): 1 - mean(2 I / (sum(p^2) + G)).
     SquaredDice,
     /// 1 - mean((I + smooth) / (I + alpha (P - I) + beta (G - I) + smooth)) (Salehi et al. 2017).
     Tversky {
-        /// Weight of false positives.
+        /// Weight of false positives; 0.3 in the paper.
+        #[serde(default = "usual_alpha")]
         alpha: f32,
-        /// Weight of false negatives.
+        /// Weight of false negatives; 0.7 in the paper.
+        #[serde(default = "usual_beta")]
         beta: f32,
         /// Keeps classes without a voxel from 0 / 0.
+        #[serde(default = "usual_smooth")]
         smooth: f32,
     },
     /// 1 - mean(2 sum_c(w I) / sum_c(w (P + G))), w = 1 / G^2 (Sudre et al. 2017). A class without a voxel takes the
     /// largest weight of the others.
     GeneralisedDice,
+}
+
+fn usual_gamma() -> f32 {
+    2.0
+}
+
+fn usual_smooth() -> f32 {
+    1e-5
+}
+
+fn usual_alpha() -> f32 {
+    0.3
+}
+
+fn usual_beta() -> f32 {
+    0.7
 }
 
 /// What the sum of the pixel loss is divided by.

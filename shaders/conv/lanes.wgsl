@@ -5,23 +5,28 @@
 //   * a lane owns BLOCKS output channels (8 apart) of a tile of TILE_D x TILE_H x TILE_W voxels;
 //   * the input tile with its halo is loaded as vec4, another vec4 by each lane, and every value is then shuffled to all
 //     lanes, from constant lanes out of constant registers;
-//   * the weights are packed so that a lane loads four taps of its own channel at once.
-// The sum over taps is the inner order: the BLOCKS * 4 accumulators of four voxels stay live through all taps.
+//   * the weights are packed so that a lane loads four of its own at once.
+// The sum over taps is the inner order: the BLOCKS * PAIR * 4 accumulators of four voxels stay live through all taps.
 //
 // One source serves every window: forward, and (with weights packed that way) the input gradient, which is a forward
-// convolution with stride 1 for each parity class of dx; `classes` of them run in one dispatch and are stored side by
-// side. A step is one plane of the window of one input channel; a window of one tap takes CHANNELS input channels
-// a step, and with stride 1 sees a sample as one row of voxels.
+// convolution with stride 1 for each parity class of dx. With PAIR = 2 a lane computes the two classes of a row of dx,
+// whose even one lacks the last SKIP taps of a row, and stores them in their places; what has no such kernel is run with all
+// `classes` in one dispatch and stored side by side. A step is one plane of the window of one input channel; a window of one
+// tap takes CHANNELS input channels a step, and with stride 1 sees a sample as one row of voxels.
 //
 // Index map: one workgroup = one subgroup = one tile of 8 * BLOCKS channels; (x, y) of the grid count tiles times blocks of
-// channels of all classes, the blocks of one tile after each other while its input is in the cache. x is a copy padded with zeros so that no load needs a guard (see pad.wgsl), or the
-// tensor itself where no padding is needed; its extents, and those of y, are in vec4 along the rows.
+// channels of all classes, the blocks of one tile after each other while its input is in the cache. The extents of x and y are
+// in vec4 along the rows. GUARDED, x is the tensor itself, in rows of whole vec4: a tile's row starts SHIFT columns before its
+// window, and a lane whose vec4 lies outside skips the load. Else x is a copy padded with zeros so that no load needs a guard
+// (see pad.wgsl), or a tensor of which nothing but itself is read.
 // Saves nothing. Written `=`.
 // Accuracy: one f32 sum per output, in the order channel, plane, tap, with fma. Deterministic: each output has one writer.
 //
-// Measured, 32 -> 32 channels, 3x3x3, 32^3, GFLOP/s with packing and padding on a shared 2-core adapter: this kernel 33-35.
-// Rejected in the same minute: tiles of 2x8x8 26, of 4x4x4 30 (kept for planes below 8x8). All 27 taps in one step on
-// 4x4x4: 15 beside other work, and four times as long to compile. Pointwise with 4 blocks a lane: 20 instead of 19.
+// Measured, 3x3x3, GFLOP by second of processor time, two cores: 32 -> 32 channels at 32^3 68, 32 -> 16 at 64^3 53.
+// Rejected in the same run: padded copies with tiles of 1x8x8 (the way for other rows) 58 and 50; tiles of 1x8x8 without a copy
+// 57 and 48. Tiles of 1x8x16: 0.8 to 0.9 of 1x8x8, and twice as long to compile.
+// Rejected when each load was of 32 bits and 1x8x8 made 33-35: tiles of 2x8x8 26, of 4x4x4 30 (kept for planes below 8x8). All 27
+// taps in one step on 4x4x4: 15 beside other work, and four times as long to compile. Pointwise with 4 blocks a lane: 20 instead of 19.
 // Rejected earlier on the same adapter: workgroup memory, 8x8 an invocation 3.0; lanes along x with weights from a storage
 // buffer 8.8, from a uniform buffer 13.8, by broadcast 22.8; loads by each lane for itself 5.2; taps as the outer order 16.7.
 // Winograd's F(4, 3) along W, direct along D and H, in tiles of 1x16x8 with the same design: 0.95 to 1.05 of this kernel by processor
@@ -33,6 +38,11 @@ struct Params {
     x_channel: u32,
     x_plane: u32,
     x_row: u32,
+    x_d: u32,
+    x_h: u32,
+    before_d: u32,
+    before_h: u32,
+    before_w: u32,
     y_offset: u32,
     y_class: u32,
     y_channel: u32,
@@ -40,6 +50,7 @@ struct Params {
     y_row: u32,
     y_d: u32,
     y_h: u32,
+    y_w: u32,
     bias_offset: u32,
     has_bias: u32,
     channels_out: u32,
@@ -68,20 +79,27 @@ const TILE_H: u32 = 4u;
 const TILE_W: u32 = 4u;
 const CHANNELS: u32 = 1u;
 const BLOCKS: u32 = 2u;
+const PAIR: u32 = 1u;
+const SKIP: u32 = 0u;
+const GUARDED: u32 = 0u;
+const SHIFT: u32 = 0u;
 
 const LANES: u32 = 8u;
 const IN_H: u32 = (TILE_H - 1u) * STRIDE_H + KERNEL_H;
-const IN_W: u32 = (TILE_W - 1u) * STRIDE_W + KERNEL_W;
+const IN_W: u32 = (TILE_W - 1u) * STRIDE_W + KERNEL_W + SHIFT;
 const ROW: u32 = (IN_W + 3u) / 4u;
 const ENTRIES: u32 = CHANNELS * TILE_D * IN_H * ROW;
 const LOADS: u32 = (ENTRIES + LANES - 1u) / LANES;
 const TAPS: u32 = CHANNELS * KERNEL_H * KERNEL_W;
-const QUADS: u32 = (TAPS + 3u) / 4u;
-const WEIGHTS: u32 = QUADS * BLOCKS;
+const PLACES: u32 = BLOCKS * PAIR;
+const WEIGHTS: u32 = (TAPS * PLACES + 3u) / 4u;
 const TILE_V: u32 = TILE_W / 4u;
-const SUMS: u32 = TILE_D * TILE_H * TILE_V * BLOCKS;
+const SUMS: u32 = TILE_D * TILE_H * TILE_V * PLACES;
 
 const_assert TILE_W % 4u == 0u;
+
+// Far from where a plane of the window may come to lie.
+const NOWHERE: u32 = 0x80000000u;
 
 var<private> tile: array<vec4<f32>, LOADS>;
 var<private> weights: array<vec4<f32>, WEIGHTS>;
@@ -95,12 +113,12 @@ fn spread(row: u32, column: u32) -> f32 {
 
 // Adds all taps to the four voxels from (z, y, 4 * v) of the tile on.
 fn add_taps(z: u32, y: u32, v: u32) {
-    let first = ((z * TILE_H + y) * TILE_V + v) * BLOCKS;
+    let first = ((z * TILE_H + y) * TILE_V + v) * PLACES;
     // unroll
     for (var tap: u32 = 0u; tap < TAPS; tap++) {
         let plane = tap / (KERNEL_H * KERNEL_W) * TILE_D + z;
         let row = plane * IN_H + y * STRIDE_H + tap / KERNEL_W % KERNEL_H;
-        let column = 4u * v * STRIDE_W + tap % KERNEL_W;
+        let column = 4u * v * STRIDE_W + tap % KERNEL_W + SHIFT;
         let values = vec4(
             spread(row, column),
             spread(row, column + STRIDE_W),
@@ -109,21 +127,43 @@ fn add_taps(z: u32, y: u32, v: u32) {
         );
         // unroll
         for (var b: u32 = 0u; b < BLOCKS; b++) {
-            sums[first + b] = fma(vec4(weights[tap / 4u * BLOCKS + b][tap % 4u]), values, sums[first + b]);
+            // unroll
+            for (var p: u32 = tap % KERNEL_W * SKIP; p < PAIR; p++) {
+                let weight = weights[(tap * PLACES + b * PAIR + p) / 4u][(tap * PLACES + b * PAIR + p) % 4u];
+                sums[first + b * PAIR + p] = fma(vec4(weight), values, sums[first + b * PAIR + p]);
+            }
         }
     }
 }
 
-// Where load `i` of this lane lies in x, for channel and plane 0. Beyond the last row of x it repeats a valid place.
-fn place(i: u32, lane: u32, origin: vec3<u32>) -> u32 {
+// Four neighbours of a row of y from sums[i] on: with PAIR = 2 the even columns lie there and the odd ones behind.
+fn row_part(i: u32, part: u32) -> vec4<f32> {
+    let even = sums[i];
+    if PAIR == 1u {
+        return even;
+    }
+    let odd = sums[i + PAIR - 1u];
+    if part == 0u {
+        return vec4(even.x, odd.x, even.y, odd.y);
+    }
+    return vec4(even.z, odd.z, even.w, odd.w);
+}
+
+// What load `i` of this lane reads for channel and plane 0: its place in x, and its plane, which lies beyond all others where
+// it has no row or column. Where x is a copy, it repeats a valid place beyond the last row of x.
+fn place(i: u32, lane: u32, origin: vec3<u32>) -> vec2<u32> {
     let entry = min(i * LANES + lane, ENTRIES - 1u);
     let row = entry / ROW;
     let plane = row / IN_H;
-    return params.x_offset
-        + plane / TILE_D * params.x_channel
-        + (origin.z + plane % TILE_D) * params.stride_d * params.x_plane
-        + (origin.y * STRIDE_H + row % IN_H) * params.x_row
-        + min(origin.x / 4u * STRIDE_W + entry % ROW, params.x_row - 1u);
+    // Before the near border these wrap round to huge numbers, which fail the same comparison as those beyond the far one.
+    let z = (origin.z + plane % TILE_D) * params.stride_d - params.before_d;
+    let y = origin.y * STRIDE_H + row % IN_H - params.before_h;
+    let column = origin.x / 4u * STRIDE_W + entry % ROW - params.before_w;
+    let at = params.x_offset + plane / TILE_D * params.x_channel + z * params.x_plane + y * params.x_row;
+    if GUARDED == 1u {
+        return vec2(at + column, select(NOWHERE, z, y < params.x_h && column < params.x_row));
+    }
+    return vec2(at + min(column, params.x_row - 1u), z);
 }
 
 @compute @workgroup_size(8)
@@ -143,7 +183,7 @@ fn main(
         index / params.tiles_w % params.tiles_h * TILE_H,
         index / (params.tiles_w * params.tiles_h) * TILE_D,
     );
-    var places: array<u32, LOADS>;
+    var places: array<vec2<u32>, LOADS>;
     // unroll
     for (var i: u32 = 0u; i < LOADS; i++) {
         places[i] = place(i, lane, origin);
@@ -158,7 +198,11 @@ fn main(
             let step = c * CHANNELS * params.x_channel + plane * params.x_plane;
             // unroll
             for (var i: u32 = 0u; i < LOADS; i++) {
-                tile[i] = x[places[i] + step];
+                if GUARDED == 0u || places[i].y + plane < params.x_d {
+                    tile[i] = x[places[i].x + step];
+                } else {
+                    tile[i] = vec4(0.0);
+                }
             }
             // unroll
             for (var i: u32 = 0u; i < WEIGHTS; i++) {
@@ -186,17 +230,21 @@ fn main(
         if is_channel && params.has_bias != 0u {
             shift = bias[params.bias_offset + channel];
         }
+        let column = origin.x / 4u * PAIR;
         let first = params.y_offset + parity * params.y_class + channel * params.y_channel
-            + origin.z * params.y_plane + origin.y * params.y_row + origin.x / 4u;
+            + origin.z * params.y_plane + origin.y * params.y_row + column;
         // unroll
         for (var z: u32 = 0u; z < TILE_D; z++) {
             // unroll
             for (var row: u32 = 0u; row < TILE_H; row++) {
                 // unroll
                 for (var v: u32 = 0u; v < TILE_V; v++) {
-                    if is_channel && origin.z + z < params.y_d && origin.y + row < params.y_h && origin.x / 4u + v < params.y_row {
-                        y[first + z * params.y_plane + row * params.y_row + v] =
-                            sums[((z * TILE_H + row) * TILE_V + v) * BLOCKS + b] + shift;
+                    // unroll
+                    for (var p: u32 = 0u; p < PAIR; p++) {
+                        if is_channel && origin.z + z < params.y_d && origin.y + row < params.y_h && column + v * PAIR + p < params.y_w {
+                            y[first + z * params.y_plane + row * params.y_row + v * PAIR + p] =
+                                row_part(((z * TILE_H + row) * TILE_V + v) * PLACES + b * PAIR, p) + shift;
+                        }
                     }
                 }
             }

@@ -1,13 +1,14 @@
-// The weights in the order in which lanes.wgsl loads them: [class][block][step][quad][b][lane] of vec4, where output
+// The weights in the order in which lanes.wgsl loads them: [class][block][step][quad][lane] of vec4, where output
 // channel = (block * BLOCKS + b) * 8 + lane, step = (channels of the input, CHANNELS at a time; planes of the window), and the
-// four taps of a quad follow each other in (channel of the step, row, column). Zeros where there is no weight.
+// four weights of a quad follow each other in (channel of the step, row, column, b, parity class of the column where there
+// is a pair of them). Zeros where there is no weight.
 //
 // Tap j along an axis is tap first + class * class_step + step * j of w: forward j itself (0, 0, 1); for the input
 // gradient of parity class r with stride s it is padding + r + s * pad - s * j (see lanes.rs), where also the roles of the
 // weight's first two axes are exchanged (the channel strides say so).
 //
-// Index map: one workgroup = one step of channels (x) of one block (y), one invocation = one output channel; it walks over
-// planes and taps by carrying, since a division costs a CPU adapter more than a load. Exact.
+// Index map: one workgroup = one step of channels (x) of one block (y), one invocation = one lane; it walks over
+// planes, taps and b by carrying, since a division costs a CPU adapter more than a load. Exact.
 
 struct Params {
     w_offset: u32,
@@ -17,6 +18,7 @@ struct Params {
     channels_in: u32,
     blocks: u32,
     blocks_out: u32,
+    pair: u32,
     channels: u32,
     channel_steps: u32,
     planes: u32,
@@ -53,45 +55,47 @@ fn weight(o: u32, c: u32, tap: vec3<u32>, parity: vec3<u32>) -> f32 {
     return select(0.0, w[params.w_offset + select(0u, at, is_there)], is_there);
 }
 
-@compute @workgroup_size(16)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
-    let b = index / LANES;
-    if b >= params.blocks {
-        return;
-    }
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let step = group.x;
     let block = group.y;
-    let taps = params.channels * params.taps_h * params.taps_w;
-    let quads = (taps + 3u) / 4u;
-    let stride = params.blocks * LANES;
-    let o = block % params.blocks_out * stride + index;
+    let places = params.blocks * params.pair;
+    let count = params.channels * params.taps_h * params.taps_w * places;
+    let quads = (count + 3u) / 4u;
+    let first = block % params.blocks_out * params.blocks * LANES + lane;
     let parity_index = block / params.blocks_out;
     let parity = vec3(
         parity_index / (params.classes_h * params.classes_w),
         parity_index / params.classes_w % params.classes_h,
         parity_index % params.classes_w,
     );
-    var at = (block * params.channel_steps + step) * params.planes * quads * stride + index;
+    var at = (block * params.channel_steps + step) * params.planes * quads * LANES + lane;
     for (var plane = 0u; plane < params.planes; plane++) {
         var c = step * params.channels;
-        var tap = 0u;
-        var place = vec2(0u);
+        var tap = vec2(0u);
+        var b = vec2(0u);
+        var i = 0u;
         for (var quad = 0u; quad < quads; quad++) {
             var value = vec4(0.0);
             // unroll
             for (var k: u32 = 0u; k < 4u; k++) {
-                let found = weight(o, c, vec3(plane, place), parity);
-                value[k] = select(0.0, found, tap < taps);
-                tap++;
-                place.y++;
-                let next_row = place.y == params.taps_w;
-                place = select(place, vec2(place.x + 1u, 0u), next_row);
-                let next_channel = place.x == params.taps_h;
-                place = select(place, vec2(0u), next_channel);
+                let found = weight(first + b.x * LANES, c, vec3(plane, tap), parity + vec3(0u, 0u, b.y));
+                value[k] = select(0.0, found, i < count);
+                i++;
+                b.y++;
+                let next_block = b.y == params.pair;
+                b = select(b, vec2(b.x + 1u, 0u), next_block);
+                let next_tap = b.x == params.blocks;
+                b = select(b, vec2(0u), next_tap);
+                tap.y += select(0u, 1u, next_tap);
+                let next_row = tap.y == params.taps_w;
+                tap = select(tap, vec2(tap.x + 1u, 0u), next_row);
+                let next_channel = tap.x == params.taps_h;
+                tap = select(tap, vec2(0u), next_channel);
                 c += select(0u, 1u, next_channel);
             }
             packed_weights[at] = value;
-            at += stride;
+            at += LANES;
         }
     }
 }

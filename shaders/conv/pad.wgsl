@@ -10,6 +10,7 @@ struct Params {
     x_d: u32,
     x_h: u32,
     x_w: u32,
+    y_offset: u32,
     y_d: u32,
     y_h: u32,
     y_row: u32,
@@ -46,5 +47,5 @@ fn main(
             }
         }
     }
-    y[(c * params.y_d + group.y) * params.y_h * params.y_row + i] = value;
+    y[params.y_offset + (c * params.y_d + group.y) * params.y_h * params.y_row + i] = value;
 }

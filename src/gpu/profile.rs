@@ -81,4 +81,10 @@ impl DeviceProfile {
     pub fn has_subgroups_of(&self, lanes: u32) -> bool {
         self.subgroup == Some((lanes, lanes))
     }
+
+    /// Whether it is a CPU whose vectors have exactly `lanes` elements: what kernels are made for that load little and spread
+    /// it over the lanes.
+    pub fn is_cpu_with_lanes(&self, lanes: u32) -> bool {
+        self.class == AdapterClass::CpuLike && self.has_subgroups_of(lanes)
+    }
 }

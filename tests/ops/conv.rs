@@ -51,6 +51,22 @@ fn examples() -> Vec<(ConvAttributes, [usize; 2], [usize; 3])> {
             [5, 8],
             [4, 6, 8],
         ),
+        // Rows in fours: read where they lie, in tiles of each shape; both classes of a row of dx written in place.
+        (k([3, 3, 3]), [9, 17], [3, 9, 16]),
+        (k([3, 3, 3]), [3, 4], [2, 8, 8]),
+        (k([5, 5, 5]), [2, 9], [4, 4, 12]),
+        (k([3, 3, 3]).with_stride([2, 2, 2]), [2, 3], [5, 9, 40]),
+        (k([3, 3, 3]).with_stride([2, 2, 2]), [17, 3], [5, 8, 8]),
+        (
+            ConvAttributes::new([3, 3, 3]).with_stride([2, 2, 2]),
+            [3, 4],
+            [5, 7, 8],
+        ),
+        (
+            ConvAttributes::new([2, 2, 2]).with_stride([2, 2, 2]),
+            [9, 8],
+            [4, 16, 16],
+        ),
         (k([5, 5, 5]), [2, 3], [5, 6, 7]),
         (
             k([3, 3, 3])

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::Plan;
+use super::{LANES, Plan};
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{Lowering, Operand};
 use crate::param_block;
@@ -18,6 +18,7 @@ mod packing {
         channels_in: u32,
         blocks: u32,
         blocks_out: u32,
+        pair: u32,
         channels: u32,
         channel_steps: u32,
         planes: u32,
@@ -59,6 +60,7 @@ mod packing {
             channels_in: plan.source.c() as u32,
             blocks: plan.blocks() as u32,
             blocks_out: plan.blocks_out() as u32,
+            pair: plan.pair as u32,
             channels: plan.channels as u32,
             channel_steps: plan.channel_steps() as u32,
             planes: plan.taps[0] as u32,
@@ -94,6 +96,7 @@ mod padding {
         x_d: u32,
         x_h: u32,
         x_w: u32,
+        y_offset: u32,
         y_d: u32,
         y_h: u32,
         y_row: u32,
@@ -108,27 +111,91 @@ mod padding {
         access: &[Access::Read, Access::Write],
     };
 
-    /// Appends the copy of one sample into the middle of zeros, as far as the planes of the target from `first` on see it.
-    pub fn pad(to: &mut Lowering<'_>, plan: &Plan, first: usize, x: &Operand, padded: &Operand) {
+    param_block!(QuadParams {
+        x_offset: u32,
+        x_c: u32,
+        x_d: u32,
+        x_h: u32,
+        x_row: u32,
+        y_offset: u32,
+        y_d: u32,
+        y_h: u32,
+        y_row: u32,
+        padding_d: u32,
+        padding_h: u32,
+    });
+
+    pub static QUADS: Kernel = shipped_kernel! {
+        name: "conv/pad_quads",
+        params: QuadParams::FIELDS,
+        access: &[Access::Read, Access::Write],
+    };
+
+    /// Zeros before a row that [`QUADS`] has a specialisation for.
+    const FEW: usize = 4;
+
+    fn constants(padding: u32) -> Constants {
+        vec![("PADDING_W", padding)]
+    }
+
+    pub fn quads() -> Vec<Constants> {
+        (0..FEW as u32).map(constants).collect()
+    }
+
+    /// Appends the copy of one sample into the middle of zeros: `padding` (D, H, W) before it, of which the first may be
+    /// negative, where the copy starts behind the border.
+    pub fn pad(
+        to: &mut Lowering<'_>,
+        x: &Operand,
+        (before, padding): (isize, [usize; 2]),
+        padded: &Operand,
+    ) {
         let [_, x_c, x_d, x_h, x_w] = x.shape.0.map(|e| e as u32);
         let [_, y_c, y_d, y_h, y_w] = padded.shape.0.map(|e| e as u32);
-        let [padding_d, padding_h, padding_w] = plan.padding.map(|e| e as u32);
+        // Modulo 2^32, as the kernels count.
+        let padding_d = before as u32;
+        let [padding_h, padding_w] = padding.map(|e| e as u32);
+        let groups = |size: u32| [(y_h * y_w / 4).div_ceil(size), y_d, y_c];
+        let able = to.device.is_cpu_with_lanes(LANES as u32);
+        if able && x_w.is_multiple_of(4) && x.is_vec4() && padding[1] < FEW {
+            let params = QuadParams {
+                x_offset: x.offset / 4,
+                x_c,
+                x_d,
+                x_h,
+                x_row: x_w / 4,
+                y_offset: padded.offset / 4,
+                y_d,
+                y_h,
+                y_row: y_w / 4,
+                padding_d,
+                padding_h,
+            };
+            let operands = [x, padded];
+            to.dispatch(
+                &QUADS,
+                constants(padding_w),
+                &params,
+                &operands,
+                groups(256),
+            );
+            return;
+        }
         let params = Params {
             x_offset: x.offset,
             x_c,
             x_d,
             x_h,
             x_w,
+            y_offset: padded.offset / 4,
             y_d,
             y_h,
             y_row: y_w / 4,
-            // Further in, the copy starts behind the border: negative padding, modulo 2^32 as the kernel counts.
-            padding_d: padding_d.wrapping_sub((first * plan.stride[0]) as u32),
+            padding_d,
             padding_h,
             padding_w,
         };
-        let groups = [(y_h * y_w / 4).div_ceil(64), y_d, y_c];
-        to.dispatch(&KERNEL, vec![], &params, &[x, padded], groups);
+        to.dispatch(&KERNEL, vec![], &params, &[x, padded], groups(64));
     }
 }
 
@@ -189,7 +256,7 @@ mod interleaving {
 
 pub(in crate::ops::conv) use interleaving::interleave;
 pub(super) use packing::pack;
-pub(super) use padding::pad;
+pub(in crate::ops::conv) use padding::pad;
 
 /// Strides whose parity classes can be put together.
 pub(super) const STRIDES: [[usize; 3]; 3] = [[1, 1, 1], [1, 2, 2], [2, 2, 2]];
@@ -199,6 +266,7 @@ pub(in crate::ops::conv) fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> 
     vec![
         (&packing::KERNEL, vec![vec![]]),
         (&padding::KERNEL, vec![vec![]]),
+        (&padding::QUADS, padding::quads()),
         (
             &interleaving::KERNEL,
             STRIDES.map(interleaving::constants).to_vec(),

@@ -2,9 +2,8 @@
 //! parts of the voxels, and a sum of the parts in fixed order.
 
 use super::Problem;
-use crate::gpu::{
-    Access, AdapterClass, Constants, DeviceProfile, Kernel, ParamBlock, shipped_kernel,
-};
+use super::lanes::{copies, sample};
+use crate::gpu::{Access, Constants, DeviceProfile, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{Lowering, Operand, grid};
 use crate::param_block;
 use crate::tensor::Shape;
@@ -38,24 +37,6 @@ static TILES: Kernel = shipped_kernel! {
     name: "conv/weight_grad_lanes",
     params: TileParams::FIELDS,
     access: &[Access::Read, Access::Read, Access::Write],
-};
-
-param_block!(PadParams {
-    x_offset: u32,
-    x_batch: u32,
-    x_h: u32,
-    x_w: u32,
-    planes: u32,
-    y_h: u32,
-    y_row: u32,
-    padding_h: u32,
-    padding_w: u32,
-});
-
-static PAD: Kernel = shipped_kernel! {
-    name: "conv/weight_grad_pad",
-    params: PadParams::FIELDS,
-    access: &[Access::Read, Access::Write],
 };
 
 param_block!(PartsParams {
@@ -165,11 +146,7 @@ pub(super) fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
         .iter()
         .flat_map(|t| TILE_SHAPES.map(|tile| t.constants(tile)))
         .collect();
-    vec![
-        (&TILES, tiles),
-        (&PAD, vec![vec![]]),
-        (&PARTS, vec![vec![]]),
-    ]
+    vec![(&TILES, tiles), (&PARTS, vec![vec![]])]
 }
 
 /// How a weight gradient is cut.
@@ -185,8 +162,7 @@ impl Plan {
     /// The plan for `problem`, where these kernels can compute its weight gradient on `device`.
     pub(super) fn new(problem: &Problem, device: &DeviceProfile) -> Option<Self> {
         let a = &problem.attributes;
-        let is_made_for =
-            device.class == AdapterClass::CpuLike && device.has_subgroups_of(LANES as u32);
+        let is_made_for = device.is_cpu_with_lanes(LANES as u32);
         if !is_made_for || a.groups != 1 || a.dilation[1..] != [1, 1] {
             return None;
         }
@@ -427,20 +403,8 @@ fn channels_of(x: &Operand, first: usize, channels: usize) -> Operand {
 
 /// Appends the copy of `source` with `padding` zeros (H, W) before it, and zeros after it up to the extents of `copy`.
 fn pad(to: &mut Lowering<'_>, source: &Operand, padding: [usize; 2], copy: &Operand) {
-    let [d, h, w] = source.shape.spatial();
-    let [_, y_h, y_w] = copy.shape.spatial();
-    let params = PadParams {
-        x_offset: source.offset,
-        x_batch: source.batch_stride,
-        x_h: h as u32,
-        x_w: w as u32,
-        planes: (source.shape.c() * d) as u32,
-        y_h: y_h as u32,
-        y_row: (y_w / 4) as u32,
-        padding_h: padding[0] as u32,
-        padding_w: padding[1] as u32,
-    };
-    let [gx, gy, _] = grid((copy.shape.per_sample() / 4).div_ceil(64));
-    let groups = [gx, gy, source.shape.n() as u32];
-    to.dispatch(&PAD, vec![], &params, &[source, copy], groups);
+    for n in 0..source.shape.n() as u32 {
+        let copy = sample(copy, n);
+        copies::pad(to, &sample(source, n), (0, padding), &copy);
+    }
 }

@@ -8,10 +8,11 @@
 // copy padded in y and x; planes outside x are skipped. Channels beyond the end repeat the last one; nobody reads
 // their sums. Sums lie in `partial` as [part][tap z][block o][block c][c][tap y][o / 8][tap x][lane].
 // Accuracy: sequential f32 sums of at most voxels / parts products, added up by weight_grad_parts.wgsl. Deterministic.
-// Measured on lavapipe (2 cores, 8 lanes; peak 65 GFLOP/s) by CPU time: 3x3x3 32->32 at 32^3 45 GFLOP/s, 128->128 at
-// 8^3 44, stride 2 30, 1x1x1 22, 2x2x2 stride 2 19.
-// Rejected: 27 taps an invocation, which needs four times the code; IC = 8 for 3x3 (55 GFLOP/s, but 3 s more to
-// compile); sums as scalars instead of one vector along kx (as fast, 3 times the text); lanes along x with subgroupAdd (7).
+// Measured on lavapipe (2 cores, 8 lanes), GFLOP by second of processor time, both cores: 3x3x3 16 -> 16 at 64^3 48, with IC = 4 43
+// (in 1.4 s of compiling for 0.9). With loads of 32 bits and IC = 4: 32->32 at 32^3 45, 128->128 at 8^3 44, stride 2 30, 1x1x1 22,
+// 2x2x2 stride 2 19.
+// Rejected: 27 taps an invocation, which needs four times the code; sums as scalars instead of one vector along kx (as fast, 3
+// times the text); lanes along x with subgroupAdd (7).
 // Needs dy as vec4 rows of whole tiles: a padded copy where its extents are no multiples of the tile.
 
 struct Params {

@@ -119,7 +119,7 @@ pub enum TrainError {
     },
     /// Loss or gradients stopped being numbers.
     #[error(
-        "step {step}: loss or gradients were not finite {times} times in a row. Start anew in another folder with a lower learning rate (learning_rate.initial), and look for extreme intensities in the images"
+        "step {step}: loss or gradients were not finite {times} times in a row. Start anew in another folder with a lower learning rate (learning_rate.initial) or, where activations are stored as f16, with --precision f32, and look for extreme intensities in the images"
     )]
     NotFinite {
         /// The step.

@@ -73,7 +73,7 @@ impl DeviceProfile {
     }
 
     /// Whether kernels move a vec4 of a storage buffer as two u64: half the accesses, where each component counts as one.
-    pub(super) fn moves_words(&self) -> bool {
+    pub fn moves_words(&self) -> bool {
         self.class == AdapterClass::CpuLike && self.int64
     }
 

@@ -18,6 +18,7 @@ pub mod reduce;
 pub mod resample;
 pub mod softmax;
 mod variants;
+mod words;
 
 pub use error::{OpError, expect_shape, take};
 pub use operator::{

@@ -1,11 +1,13 @@
 //! Which variants of kernels can be forced, and by which name.
 
-use super::{conv, matmul, pool};
+use super::{conv, loss, matmul, norm, pool};
 
 /// The families whose kernels come in variants, with the names that [`crate::gpu::DeviceProfile::forced`] may hold.
-pub const VARIANTS: [(&str, &[&str]); 3] = [
+pub const VARIANTS: [(&str, &[&str]); 5] = [
     ("conv", &conv::VARIANTS),
+    ("loss", &loss::VARIANTS),
     ("matmul", &matmul::VARIANTS),
+    ("norm", &norm::VARIANTS),
     ("pool", &pool::VARIANTS),
 ];
 

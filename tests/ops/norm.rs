@@ -113,11 +113,18 @@ impl Example {
         Case::new(name, self.op.clone(), inputs)
     }
 
+    /// By the kernels of the device, and where these take words of eight voxels by the others too.
     fn check(&self) {
+        self.check_case(&self.case());
+        if self.x.shape.voxels().is_multiple_of(8) {
+            self.check_case(&self.case().with_variant("norm", "packs"));
+        }
+    }
+
+    fn check_case(&self, case: &Case) {
         let y = self
             .layer
             .forward(&self.x, self.sets(), &self.mean, &self.rstd);
-        let case = self.case();
         case.check_forward(&[y], Tolerance::for_terms(4));
         let stats = (self.mean.as_slice(), self.rstd.as_slice());
         let through = !self.op.constant_stats;
@@ -155,6 +162,8 @@ const IN_FOURS: Shape = Shape::new(2, 6, 3, 5, 8);
 const LONG: Shape = Shape::new(2, 2, 21, 30, 52);
 /// A row of one workgroup of four steps.
 const MIDDLE: Shape = Shape::new(2, 3, 9, 10, 11);
+/// The same in words of eight voxels; [`IN_FOURS`] and [`LONG`] lie in words too.
+const MIDDLE_WORDS: Shape = Shape::new(2, 3, 9, 10, 12);
 /// Enough partial results for two merges before the last.
 const LONGEST_ODD: Shape = Shape::new(1, 1, 37, 101, 103);
 const LONG_ODD: Shape = Shape::new(1, 2, 21, 31, 17);
@@ -221,13 +230,14 @@ fn every_activation_is_fused_forward_and_backward() {
 #[test]
 fn every_kind_has_the_whole_gradient() {
     let leaky = Some(Activation::LeakyRelu { slope: 0.01 });
-    for shape in [ODD, IN_FOURS, MIDDLE, LONG, LONG_ODD] {
+    for shape in [ODD, IN_FOURS, MIDDLE, MIDDLE_WORDS, LONG, LONG_ODD] {
         Example::new(NormKind::Batch, leaky, shape).check();
         Example::new(NormKind::Group { groups: 1 }, leaky, shape).check();
     }
     Example::new(NormKind::Instance, leaky, LONG).check();
     Example::new(NormKind::Instance, leaky, LONGEST_ODD).check();
     Example::new(NormKind::Instance, Some(Activation::Prelu), LONG_ODD).check();
+    Example::new(NormKind::Instance, Some(Activation::Prelu), LONG).check();
     Example::new(NormKind::Group { groups: 3 }, leaky, IN_FOURS).check();
 }
 
@@ -250,8 +260,13 @@ fn running_statistics_are_constants_to_the_gradient() {
 }
 
 fn check_stats(kind: NormKind, x: HostTensor<f64>) {
+    let in_words = x.shape.voxels().is_multiple_of(8);
     let (case, expected, tolerance) = stats_case(kind, x);
     case.check_forward(&expected, tolerance);
+    if in_words {
+        let case = case.with_variant("norm", "packs");
+        case.check_forward(&expected, tolerance);
+    }
 }
 
 fn stats_case(kind: NormKind, x: HostTensor<f64>) -> (Case, [HostTensor<f64>; 2], Tolerance) {
@@ -273,7 +288,15 @@ fn statistics_match_the_reference() {
         NormKind::Batch,
         NormKind::Group { groups: 1 },
     ] {
-        for shape in [ODD, IN_FOURS, MIDDLE, LONG, LONG_ODD, LONGEST_ODD] {
+        for shape in [
+            ODD,
+            IN_FOURS,
+            MIDDLE,
+            MIDDLE_WORDS,
+            LONG,
+            LONG_ODD,
+            LONGEST_ODD,
+        ] {
             check_stats(kind, random_in(shape, 1, -1.0, 3.0));
         }
     }
@@ -290,6 +313,18 @@ fn statistics_keep_their_digits_far_from_zero() {
         let (case, expected, tolerance) = stats_case(NormKind::Instance, x);
         // Above 2048 f16 knows whole numbers only.
         case.in_f32().check_forward(&expected, tolerance);
+    }
+}
+
+/// The values by which sums are shifted are the first ones, which here are far from all others.
+#[test]
+fn statistics_keep_their_digits_behind_an_outlier() {
+    for shape in [ODD, IN_FOURS, MIDDLE_WORDS, LONG] {
+        let mut x = random_in(shape, 1, 0.0, 1.0);
+        for channel in x.data.chunks_mut(shape.voxels()) {
+            channel[0] = 30.0;
+        }
+        check_stats(NormKind::Instance, x);
     }
 }
 

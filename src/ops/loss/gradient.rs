@@ -2,8 +2,9 @@
 
 use super::LossAttributes;
 use super::segmentation::{
-    Inputs, common_constants, gamma, ignore_code, is_squared, specialisations,
+    Inputs, common_constants, gamma, ignore_code, region_code, specialisations,
 };
+use super::words;
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::parts::by_slabs;
 use crate::ops::{Cost, Lowering, OpError, Operator};
@@ -58,13 +59,8 @@ pub struct SegmentationLossGradient {
 }
 
 fn constants(attributes: &LossAttributes, classes: usize) -> Constants {
-    let region = match (attributes.region, is_squared(attributes)) {
-        (None, _) => 0,
-        (Some(_), false) => 1,
-        (Some(_), true) => 2,
-    };
     let mut constants = common_constants(attributes, classes);
-    constants.push(("REGION", region));
+    constants.push(("REGION", region_code(attributes)));
     constants
 }
 
@@ -98,6 +94,11 @@ impl Operator for SegmentationLossGradient {
             to.inputs[to.inputs.len() - 1],
         );
         let dx = to.outputs[0];
+        if words::take(a, to.device, &[&inputs.logits, &dx], &inputs.target) {
+            let operands = [&inputs.logits, &inputs.target, &coefficients, &dloss, &dx];
+            words::gradient(to, a, operands);
+            return Ok(());
+        }
         let shape = dx.shape;
         // The grid is at most 65535 wide; beyond, each invocation takes more voxels.
         let groups = shape

@@ -5,11 +5,13 @@ mod gradient;
 mod reduce;
 mod segmentation;
 mod weighted_sum;
+mod words;
 
 pub use attributes::{Activation, LossAttributes, MAX_CLASSES, Normalise, PixelLoss, RegionLoss};
 pub use gradient::SegmentationLossGradient;
 pub use segmentation::{LossValues, SegmentationLoss, segmentation_loss};
 pub use weighted_sum::{WeightedSum, WeightedSumGradient, weighted_sum};
+pub use words::VARIANTS;
 
 use crate::gpu::{Constants, Kernel};
 

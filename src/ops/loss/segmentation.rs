@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::gradient::SegmentationLossGradient;
 use super::reduce::{self, Partials};
+use super::words;
 use super::{Activation, LossAttributes, MAX_CLASSES, Normalise, PixelLoss, RegionLoss};
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::elementwise::add_to;
@@ -113,20 +114,33 @@ pub(super) fn gamma(attributes: &LossAttributes) -> f32 {
     }
 }
 
-/// The constants that `sums` and `gradient` share.
-pub(super) fn common_constants(attributes: &LossAttributes, classes: usize) -> Constants {
-    let pixel = match attributes.pixel {
+/// The constant `PIXEL` of the kernels.
+pub(super) fn pixel_code(attributes: &LossAttributes) -> u32 {
+    match attributes.pixel {
         None => 0,
         Some(PixelLoss::CrossEntropy) => 1,
         Some(PixelLoss::Focal { .. }) => 2,
-    };
+    }
+}
+
+/// The constant `REGION` of the kernels of the gradient.
+pub(super) fn region_code(attributes: &LossAttributes) -> u32 {
+    match (attributes.region, is_squared(attributes)) {
+        (None, _) => 0,
+        (Some(_), false) => 1,
+        (Some(_), true) => 2,
+    }
+}
+
+/// The constants that `sums` and `gradient` share.
+pub(super) fn common_constants(attributes: &LossAttributes, classes: usize) -> Constants {
     vec![
         ("CLASSES", classes as u32),
         (
             "SIGMOID",
             u32::from(attributes.activation == Activation::Sigmoid),
         ),
-        ("PIXEL", pixel),
+        ("PIXEL", pixel_code(attributes)),
         ("CLASS_WEIGHTED", u32::from(attributes.class_weighted)),
         ("VOXEL_WEIGHTED", u32::from(attributes.voxel_weighted)),
     ]
@@ -240,6 +254,10 @@ impl SegmentationLoss {
         let shape = inputs.logits.shape;
         let partials = Partials::over(shape.n(), sums_of(shape), shape.voxels());
         let scratch = to.scratch(partials.shape());
+        if words::take(a, to.device, &[&inputs.logits], &inputs.target) {
+            words::sums(to, a, partials, [&inputs.logits, &inputs.target, &scratch]);
+            return reduce::rows(to, partials, &scratch, totals);
+        }
         let params = SumsParams {
             x_offset: inputs.logits.offset,
             x_batch: inputs.logits.batch_stride,
@@ -455,8 +473,10 @@ fn every_choice() -> Vec<LossAttributes> {
 }
 
 pub(super) fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
-    vec![
+    let mut list = words::kernels(&every_choice());
+    list.extend([
         (&SUMS, specialisations(sums_constants)),
         (&FINISH, (0..5).map(|r| vec![("REGION", r)]).collect()),
-    ]
+    ]);
+    list
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::NormKind;
 use super::backward::NormBackward;
+use super::words;
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::activation::Activation;
 use crate::ops::parts::{Samples, by_channels};
@@ -95,8 +96,9 @@ impl NormApply {
         5 + usize::from(self.takes_slope())
     }
 
+    /// The fixed slope below 0; without activation it is that above.
     pub(super) fn slope(&self) -> f32 {
-        self.activation.map_or(0.0, Activation::slope)
+        self.activation.map_or(1.0, Activation::slope)
     }
 
     /// Checks x, mean, rstd, gamma, beta and the slopes; gives the shape of x.
@@ -176,6 +178,10 @@ impl Operator for NormApply {
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
         let (o, y) = (self.operands(to.inputs), to.outputs[0]);
+        if let Some(tiling) = self.word_map(to.device, &[&o.x, &y]) {
+            words::apply(to, self, &tiling, &o, &y);
+            return Ok(());
+        }
         let tiling = Tiling::channels(&[&o.x, &y], MAP_STEPS);
         let params = Params {
             x_offset: tiling.packs_of(o.x.offset),

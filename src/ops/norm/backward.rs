@@ -2,6 +2,7 @@
 
 use super::NormKind;
 use super::apply::{NormApply, Operands};
+use super::words;
 
 use crate::gpu::{Access, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::parts::{Samples, by_channels};
@@ -117,9 +118,14 @@ const OP: &str = "norm.backward";
 impl NormBackward {
     /// Sums dz, dz * xhat and with PReLU dy * z for each (n, c): scalars, planes of N * C.
     fn totals(&self, to: &mut Lowering<'_>, o: &Operands, dy: &Operand) -> Operand {
-        let tiling = Tiling::channels(&[&o.x, dy], SUM_STEPS);
         let rows = o.x.shape.n() * o.x.shape.c();
         let planes = 2 + usize::from(self.0.takes_slope());
+        if let Some(tiling) = self.0.word_sums(to.device, &[&o.x, dy]) {
+            let partials = Sums::scratch(to, planes * rows, tiling.slots(), 4);
+            words::backward_sums(to, &self.0, &tiling, o, [dy, &partials.data]);
+            return partials.total(to);
+        }
+        let tiling = Tiling::channels(&[&o.x, dy], SUM_STEPS);
         let slots = tiling.slots();
         let partials = Sums::scratch(to, planes * rows, slots, tiling.width);
         let params = SumsParams {
@@ -252,6 +258,10 @@ impl Operator for NormBackward {
         let totals = self.totals(to, &o, &dy);
         self.parameter_gradients(to, o.x.shape, &totals);
         let coefficients = self.coefficients(to, &o, &totals);
+        if let Some(tiling) = self.0.word_map(to.device, &[&o.x, &dy, &dx]) {
+            words::backward_dx(to, &tiling, [&o.x, &dy, &coefficients, &dx]);
+            return Ok(());
+        }
         let tiling = Tiling::channels(&[&o.x, &dy, &dx], MAP_STEPS);
         let params = DxParams {
             x_offset: tiling.packs_of(o.x.offset),

@@ -9,6 +9,7 @@ mod build;
 mod kind;
 mod running;
 mod stats;
+mod words;
 
 pub use apply::NormApply;
 pub use backward::NormBackward;
@@ -18,6 +19,7 @@ pub use build::{
 pub use kind::NormKind;
 pub use running::{Rstd, RunningUpdate};
 pub use stats::NormStats;
+pub use words::VARIANTS;
 
 use crate::gpu::{Constants, Kernel};
 use crate::ops::activation::Activation;
@@ -35,7 +37,7 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
     let dx = [0, 1].map(|in_place| with(of_kind(MAP_STEPS), "IN_PLACE", in_place));
     let small: Vec<Constants> = kinds.iter().map(|&k| vec![("KIND", k)]).collect();
     let merge: Vec<Constants> = [1, 4].map(|w| vec![("Pack", w), ("FAN", FAN)]).to_vec();
-    vec![
+    let mut list = vec![
         (&stats::KERNEL, specialisations(SUM_STEPS)),
         (&stats::MERGE, merge),
         (&stats::FINISH, vec![vec![]]),
@@ -46,5 +48,7 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
         (&backward::DX, dx.concat()),
         (&running::UPDATE, vec![vec![]]),
         (&running::RSTD, vec![vec![]]),
-    ]
+    ];
+    list.extend(words::kernels());
+    list
 }

@@ -133,6 +133,26 @@ fn losses_match_the_reference_at_odd_sizes() {
     }
 }
 
+/// Voxels in words of eight, which CPU adapters take together where labels have no weights, and by the other kernels.
+#[test]
+fn losses_match_the_reference_in_words() {
+    let whole = Shape::new(2, 3, 3, 4, 6);
+    for (name, attributes) in variants() {
+        let mut problem = Problem::new(name, attributes, whole);
+        problem.check();
+        problem.variant = Some("voxels");
+        problem.check();
+    }
+    let focal = |gamma| LossAttributes {
+        pixel: Some(PixelLoss::Focal { gamma }),
+        ..LossAttributes::dice_ce()
+    };
+    for (classes, gamma) in [(2, 2.0), (5, 1.5), (8, 2.0), (9, 2.0)] {
+        let shape = Shape::new(2, classes, 8, 33, 37);
+        Problem::new(&format!("{classes} classes"), focal(gamma), shape).check();
+    }
+}
+
 #[test]
 fn losses_match_the_reference_over_many_chunks_and_class_counts() {
     let labels = LossAttributes::dice_ce();
@@ -239,6 +259,7 @@ fn losses_match_pytorch() {
         found += 1;
         let first = |keys: [&str; 2]| keys.iter().find_map(|key| stored(&case, key, 1));
         let problem = Problem {
+            variant: None,
             name: format!("PyTorch {}", case.name()),
             attributes,
             logits: stored(&case, "x", 1).unwrap(),

@@ -19,6 +19,8 @@ pub struct Problem {
     pub target: Tensor,
     pub class_weight: Option<Tensor>,
     pub voxel_weight: Option<Tensor>,
+    /// The kernels to force.
+    pub variant: Option<&'static str>,
 }
 
 pub fn scalar(value: f64) -> Tensor {
@@ -59,6 +61,7 @@ impl Problem {
         Self {
             name: name.to_owned(),
             attributes,
+            variant: None,
             logits: random_in(shape, 1, -4.0, 4.0),
             target,
             class_weight: attributes
@@ -75,7 +78,11 @@ impl Problem {
         let op = SegmentationLoss {
             attributes: self.attributes,
         };
-        Case::new(self.name.clone(), op, inputs)
+        let case = Case::new(self.name.clone(), op, inputs);
+        match self.variant {
+            Some(variant) => case.with_variant("loss", variant),
+            None => case,
+        }
     }
 
     /// The truth g (N, C, D, H, W) and the voxels that count (N, 1, D, H, W).

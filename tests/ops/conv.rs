@@ -67,6 +67,35 @@ fn examples() -> Vec<(ConvAttributes, [usize; 2], [usize; 3])> {
             [9, 8],
             [4, 16, 16],
         ),
+        // Windows that tile the image, with coarse rows of whole words: ends of tiles, blocks and steps.
+        (
+            ConvAttributes::new([2, 2, 2]).with_stride([2, 2, 2]),
+            [3, 9],
+            [4, 6, 16],
+        ),
+        (
+            ConvAttributes::new([2, 2, 2]).with_stride([2, 2, 2]),
+            [10, 17],
+            [2, 6, 48],
+        ),
+        (
+            ConvAttributes::new([1, 2, 2]).with_stride([1, 2, 2]),
+            [9, 5],
+            [3, 4, 32],
+        ),
+        (k([1, 1, 1]), [9, 35], [3, 6, 12]),
+        // The same with channels enough for the weight gradient's blocks, the last one with several parts of the sum.
+        (
+            ConvAttributes::new([2, 2, 2]).with_stride([2, 2, 2]),
+            [7, 29],
+            [4, 6, 16],
+        ),
+        (
+            ConvAttributes::new([1, 2, 2]).with_stride([1, 2, 2]),
+            [8, 57],
+            [3, 4, 48],
+        ),
+        (k([1, 1, 1]), [27, 30], [9, 16, 32]),
         (k([5, 5, 5]), [2, 3], [5, 6, 7]),
         (
             k([3, 3, 3])

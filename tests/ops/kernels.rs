@@ -174,12 +174,15 @@ fn write_everywhere(kernel: &Kernel, module: &naga::Module, info: &ModuleInfo) {
         .unwrap_or_else(|e| panic!("{name}: HLSL: {e}"));
 }
 
+/// What no buffer of f16 is declared as: whole numbers, and pairs of f32 that are moved as one number.
+const NEVER_HALVES: [&str; 3] = ["array<u32>;", "array<vec4<u64>>;", "array<Word>;"];
+
 /// f16 in every buffer of numbers.
 fn halves(kernel: &Kernel) -> Vec<Element> {
     let is_number = |binding: usize| {
         let head = format!("@group(0) @binding({binding}) ");
         let line = kernel.source.lines().find(|l| l.starts_with(&head));
-        line.is_some_and(|l| !l.ends_with("array<u32>;"))
+        line.is_some_and(|l| !NEVER_HALVES.iter().any(|end| l.ends_with(end)))
     };
     (1..=kernel.access.len())
         .map(|binding| match is_number(binding) {

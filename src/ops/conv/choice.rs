@@ -1,9 +1,9 @@
 //! Which kernels compute a convolution, as data.
 
-use super::{ConvAttributes, depthwise, depthwise_strips, gemm, winograd};
+use super::{ConvAttributes, depthwise, depthwise_strips, gemm, patches, winograd};
 use crate::gpu::DeviceProfile;
-use crate::ops::{Candidates, Cost, OpError};
-use crate::tensor::Shape;
+use crate::ops::{Candidates, Cost, OpError, Operand};
+use crate::tensor::{Element, Shape};
 
 /// Work up to which the naive kernel is measured beside the others: a millisecond for the smallest GPU, a
 /// fifth of a second for a CPU.
@@ -23,6 +23,8 @@ pub enum Direction {
 /// A set of kernels for one direction; `P` is what the lanes kernels of that direction work by.
 #[derive(Clone, Copy, Debug)]
 pub enum Variant<P> {
+    /// Windows that tile the image as one matrix product, for a CPU with subgroups of 8 and u64.
+    Patches,
     /// Register tiles with lanes = output channels, for a CPU with subgroups of 8; the usual windows, without groups
     /// or dilation.
     Lanes(P),
@@ -39,7 +41,15 @@ pub enum Variant<P> {
 }
 
 /// The names of all variants, the most wanted first.
-pub const VARIANTS: [&str; 6] = ["lanes", "strips", "depthwise", "winograd", "gemm", NAIVE];
+pub const VARIANTS: [&str; 7] = [
+    "patches",
+    "lanes",
+    "strips",
+    "depthwise",
+    "winograd",
+    "gemm",
+    NAIVE,
+];
 
 const NAIVE: &str = "naive";
 
@@ -47,11 +57,12 @@ impl<P> Variant<P> {
     /// Its name, one of [`VARIANTS`].
     const fn name(&self) -> &'static str {
         match self {
-            Self::Lanes(_) => VARIANTS[0],
-            Self::Strips(_) => VARIANTS[1],
-            Self::Depthwise => VARIANTS[2],
-            Self::Winograd(_) => VARIANTS[3],
-            Self::Gemm => VARIANTS[4],
+            Self::Patches => VARIANTS[0],
+            Self::Lanes(_) => VARIANTS[1],
+            Self::Strips(_) => VARIANTS[2],
+            Self::Depthwise => VARIANTS[3],
+            Self::Winograd(_) => VARIANTS[4],
+            Self::Gemm => VARIANTS[5],
             Self::Naive => NAIVE,
         }
     }
@@ -61,7 +72,9 @@ impl<P> Variant<P> {
         match self {
             Self::Winograd(plan) => plan.pays(device),
             Self::Gemm => gemm::pays(direction, problem),
-            Self::Lanes(_) | Self::Strips(_) | Self::Depthwise | Self::Naive => true,
+            Self::Patches | Self::Lanes(_) | Self::Strips(_) | Self::Depthwise | Self::Naive => {
+                true
+            }
         }
     }
 }
@@ -75,9 +88,17 @@ pub struct Problem {
     pub x: Shape,
     /// (N, C_out, D', H', W').
     pub y: Shape,
+    /// Whether x and y are stored as f32, as far as that is known.
+    pub in_f32: bool,
 }
 
 impl Problem {
+    /// The problem as its operands x and y are stored.
+    pub fn stored_as(mut self, operands: [&Operand; 2]) -> Self {
+        self.in_f32 = operands.iter().all(|o| o.element == Element::F32);
+        self
+    }
+
     /// The name under which a measured choice is kept.
     pub fn key(&self, direction: Direction) -> String {
         let a = &self.attributes;
@@ -118,6 +139,7 @@ fn able<P>(
     lanes: Option<P>,
 ) -> Vec<Variant<P>> {
     let able = [
+        patches::supports(direction, problem, device).then_some(Variant::Patches),
         lanes.map(Variant::Lanes),
         depthwise_strips::Tiling::of(direction, problem, device).map(Variant::Strips),
         depthwise::supports(direction, problem).then_some(Variant::Depthwise),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::attributes::{expect_bias, with_bias};
 use super::{
     ConvAttributes, Direction, Problem, Variant, bias_grad, candidates, choose, conv_input_grad,
-    conv_weight_grad, depthwise, depthwise_strips, gemm, lanes, naive, parts, winograd,
+    conv_weight_grad, depthwise, depthwise_strips, gemm, lanes, naive, parts, patches, winograd,
 };
 use crate::gpu::DeviceProfile;
 use crate::ops::{
@@ -26,6 +26,7 @@ impl ConvForward {
             attributes: self.attributes,
             x: inputs[0],
             y: outputs[0],
+            in_f32: true,
         }
     }
 }
@@ -84,10 +85,13 @@ impl Operator for ConvForward {
             to.inputs.get(2).copied(),
             to.outputs[0],
         );
-        let problem = self.problem(&[x.shape], &[y.shape]);
+        let problem = self.problem(&[x.shape], &[y.shape]).stored_as([&x, &y]);
         let direction = Direction::Forward;
         let plan = lanes::Plan::new(direction, &problem, to.device);
         match choose(direction, &problem, to.device, OP, plan)? {
+            Variant::Patches => {
+                patches::lower(to, direction, &problem, [&x, &w, &y], bias.as_ref());
+            }
             Variant::Lanes(plan) => lanes::lower(to, &plan, [&x, &w, &y], bias.as_ref()),
             Variant::Strips(tiling) => {
                 depthwise_strips::lower(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::attributes::{expect_bias, with_bias};
 use super::{
     ConvAttributes, Direction, Problem, Variant, bias_grad, candidates, choose, conv,
-    conv_weight_grad, depthwise, depthwise_strips, gemm, lanes, naive, parts, winograd,
+    conv_weight_grad, depthwise, depthwise_strips, gemm, lanes, naive, parts, patches, winograd,
 };
 use crate::gpu::DeviceProfile;
 use crate::ops::{
@@ -29,6 +29,7 @@ impl ConvInputGrad {
             attributes: self.attributes,
             x: outputs[0],
             y: inputs[0],
+            in_f32: true,
         }
     }
 }
@@ -88,10 +89,13 @@ impl Operator for ConvInputGrad {
             to.inputs.get(2).copied(),
             to.outputs[0],
         );
-        let problem = self.problem(&[dy.shape], &[dx.shape]);
+        let problem = self.problem(&[dy.shape], &[dx.shape]).stored_as([&dx, &dy]);
         let direction = Direction::InputGrad;
         let plan = lanes::Plan::new(direction, &problem, to.device);
         match choose(direction, &problem, to.device, OP, plan)? {
+            Variant::Patches => {
+                patches::lower(to, direction, &problem, [&dy, &w, &dx], bias.as_ref());
+            }
             Variant::Lanes(plan) => lanes::lower(to, &plan, [&dy, &w, &dx], bias.as_ref()),
             Variant::Strips(tiling) => {
                 depthwise_strips::lower(

@@ -17,6 +17,8 @@ mod input_grad;
 mod lanes;
 mod naive;
 mod parts;
+mod patches;
+mod patches_weight_grad;
 mod weight_grad;
 mod weight_grad_lanes;
 mod winograd;
@@ -45,6 +47,8 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
     list.extend(depthwise_strips::kernels());
     list.extend(gemm::kernels());
     list.extend(gemm_weight_grad::kernels());
+    list.extend(patches::kernels());
+    list.extend(patches_weight_grad::kernels());
     list.extend(weight_grad_lanes::kernels());
     list.extend(winograd::kernels());
     list

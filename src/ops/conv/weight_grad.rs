@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     ConvAttributes, Direction, Problem, Variant, candidates, choose, depthwise, depthwise_strips,
-    gemm_weight_grad, naive, parts, weight_grad_lanes,
+    gemm_weight_grad, naive, parts, patches_weight_grad, weight_grad_lanes,
 };
 use crate::gpu::DeviceProfile;
 use crate::ops::{
@@ -25,6 +25,7 @@ impl ConvWeightGrad {
             attributes: self.attributes,
             x: inputs[0],
             y: inputs[1],
+            in_f32: true,
         }
     }
 }
@@ -46,9 +47,10 @@ impl Operator for ConvWeightGrad {
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
         let (x, dy, dw) = (to.inputs[0], to.inputs[1], to.outputs[0]);
-        let problem = self.problem(&[x.shape, dy.shape]);
+        let problem = self.problem(&[x.shape, dy.shape]).stored_as([&x, &dy]);
         let plan = weight_grad_lanes::Plan::new(&problem, to.device);
         match choose(Direction::WeightGrad, &problem, to.device, OP, plan)? {
+            Variant::Patches => patches_weight_grad::lower(to, &problem, [&x, &dy, &dw]),
             Variant::Lanes(plan) => weight_grad_lanes::lower(to, &problem, &plan, [&x, &dy, &dw]),
             Variant::Strips(tiling) => {
                 depthwise_strips::weight_grad(to, &problem, tiling, [&x, &dy, &dw]);

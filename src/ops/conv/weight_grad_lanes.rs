@@ -247,12 +247,18 @@ struct Parts {
 }
 
 impl Plan {
+    fn sums(&self, problem: &Problem) -> Sums {
+        let [kernel_h, kernel_w] = self.tiling.kernel;
+        Sums {
+            kernel: [problem.attributes.kernel[0], kernel_h, kernel_w],
+            vectors: self.tiling.vectors,
+            channels: self.tiling.channels,
+        }
+    }
+
     /// Elements of the sums of one part over `channels` input channels.
     fn part_len(&self, problem: &Problem, channels: usize) -> usize {
-        let t = self.tiling;
-        let block_len = LANES * t.vectors * t.channels * t.kernel.iter().product::<usize>();
-        let blocks_out = problem.y.c().div_ceil(LANES * t.vectors);
-        problem.attributes.kernel[0] * blocks_out * channels.div_ceil(t.channels) * block_len
+        self.sums(problem).len(problem.y.c(), channels)
     }
 
     fn parts(&self, problem: &Problem) -> Parts {
@@ -327,20 +333,54 @@ fn sum_tiles(
         &[x, dy, partial],
         groups,
     );
-    let pairs = problem.y.c() * channels_in;
+    let sums = plan.sums(problem);
+    let problem = Problem {
+        x: problem.x.with_c(channels_in),
+        ..*problem
+    };
+    add_parts(to, sums, &problem, parts.count, [partial, dw]);
+}
+
+/// The sums of one block of channels: taps, vectors of output channels, input channels.
+#[derive(Clone, Copy)]
+pub(super) struct Sums {
+    pub kernel: [usize; 3],
+    pub vectors: usize,
+    pub channels: usize,
+}
+
+impl Sums {
+    /// Elements of the sums of one part over all channels.
+    pub fn len(&self, channels_out: usize, channels_in: usize) -> usize {
+        let taps: usize = self.kernel.iter().product();
+        let blocks_out = channels_out.div_ceil(LANES * self.vectors);
+        let blocks_in = channels_in.div_ceil(self.channels);
+        taps * blocks_out * blocks_in * LANES * self.vectors * self.channels
+    }
+}
+
+/// Appends the adding up of `parts` partial sums, laid out as `shaders/conv/weight_grad_lanes.wgsl` says, into dw.
+pub(super) fn add_parts(
+    to: &mut Lowering<'_>,
+    sums: Sums,
+    problem: &Problem,
+    parts: usize,
+    [partial, dw]: [&Operand; 2],
+) {
+    let pairs = problem.y.c() * problem.x.c();
     let params = PartsParams {
         w_offset: dw.offset,
         w_batch: dw.batch_stride,
-        channels_in: channels_in as u32,
-        kernel_d: a.kernel[0] as u32,
-        kernel_h: a.kernel[1] as u32,
-        kernel_w: a.kernel[2] as u32,
+        channels_in: problem.x.c() as u32,
+        kernel_d: sums.kernel[0] as u32,
+        kernel_h: sums.kernel[1] as u32,
+        kernel_w: sums.kernel[2] as u32,
         pairs: pairs as u32,
-        parts: parts.count as u32,
-        blocks_out: blocks_out as u32,
-        blocks_in: blocks_in as u32,
-        block_vectors: tiling.vectors as u32,
-        block_channels: tiling.channels as u32,
+        parts: parts as u32,
+        blocks_out: problem.y.c().div_ceil(LANES * sums.vectors) as u32,
+        blocks_in: problem.x.c().div_ceil(sums.channels) as u32,
+        block_vectors: sums.vectors as u32,
+        block_channels: sums.channels as u32,
     };
     let groups = grid(pairs.div_ceil(64));
     to.dispatch(&PARTS, vec![], &params, &[partial, dw], groups);

@@ -19,7 +19,7 @@ pub(super) static KERNEL: Kernel = shipped_kernel! {
 };
 
 /// Appends y[start ..] = x, where `start` counts elements of a sample of y.
-pub(super) fn copy(to: &mut Lowering<'_>, x: &Operand, y: &Operand, start: usize) {
+pub(in crate::ops) fn copy(to: &mut Lowering<'_>, x: &Operand, y: &Operand, start: usize) {
     let per_sample = x.shape.per_sample();
     let params = Params {
         x_offset: x.offset,

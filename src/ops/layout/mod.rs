@@ -9,6 +9,7 @@ mod slice;
 
 pub use concat::{Concat, concat};
 pub use convert::{Convert, convert};
+pub(in crate::ops) use copy::copy;
 pub use pad_channels::{PadChannels, pad_channels};
 pub use reshape::{Reshape, reshape};
 pub use slice::{SliceChannels, slice_channels};

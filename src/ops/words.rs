@@ -2,7 +2,7 @@
 //!
 //! Such a device (lavapipe) runs each load and store as a loop over the lanes, whose overhead counts as much as what it moves
 //! there, so that four u64 a lane are the most it can do at once. Measured on lavapipe with 2 cores, 32 MiB by 256
-//! invocations a workgroup, best ms in turns: loads as vec4<f32> 5.5, vec2<u64> 4.2, vec4<u64> 2.7; stores 6.1, 5.4, 4.3; copies
+//! invocations a workgroup, best ms in turns: loads as `vec4<f32>` 5.5, `vec2<u64>` 4.2, `vec4<u64>` 2.7; stores 6.1, 5.4, 4.3; copies
 //! 8.0, 6.4, 4.4 (scalars: 17).
 
 use crate::gpu::{Constants, DeviceProfile};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::attributes::{expect_bias, with_bias};
 use super::{
-    ConvAttributes, Direction, Problem, Variant, bias_grad, candidates, choose, conv_input_grad,
-    conv_weight_grad, depthwise, depthwise_strips, gemm, lanes, naive, parts, patches, winograd,
+    ConvAttributes, Direction, Problem, bias_grad, conv_input_grad, conv_weight_grad, correlation,
+    parts,
 };
 use crate::gpu::DeviceProfile;
 use crate::ops::{
@@ -79,38 +79,8 @@ impl Operator for ConvForward {
     }
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
-        let (x, w, bias, y) = (
-            to.inputs[0],
-            to.inputs[1],
-            to.inputs.get(2).copied(),
-            to.outputs[0],
-        );
-        let problem = self.problem(&[x.shape], &[y.shape]).stored_as([&x, &y]);
-        let direction = Direction::Forward;
-        let plan = lanes::Plan::new(direction, &problem, to.device);
-        match choose(direction, &problem, to.device, OP, plan)? {
-            Variant::Patches => {
-                patches::lower(to, direction, &problem, [&x, &w, &y], bias.as_ref());
-            }
-            Variant::Lanes(plan) => lanes::lower(to, &plan, [&x, &w, &y], bias.as_ref()),
-            Variant::Strips(tiling) => {
-                depthwise_strips::lower(
-                    to,
-                    direction,
-                    &problem,
-                    tiling,
-                    [&x, &w, &y],
-                    bias.as_ref(),
-                );
-            }
-            Variant::Depthwise => {
-                depthwise::lower(to, direction, &problem, [&x, &w, &y], bias.as_ref())
-            }
-            Variant::Winograd(plan) => winograd::lower(to, &plan, [&x, &w, &y], bias.as_ref()),
-            Variant::Gemm => gemm::lower(to, direction, &problem, [&x, &w, &y], bias.as_ref()),
-            Variant::Naive => naive::forward(to, &problem, &x, &w, bias.as_ref(), &y),
-        }
-        Ok(())
+        let problem = self.problem(&[to.inputs[0].shape], &[to.outputs[0].shape]);
+        correlation::lower(to, Direction::Forward, OP, &problem)
     }
 
     fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
@@ -127,9 +97,7 @@ impl Operator for ConvForward {
         outputs: &[Shape],
         device: &DeviceProfile,
     ) -> Option<Candidates> {
-        let problem = self.problem(inputs, outputs);
-        let plan = lanes::Plan::new(Direction::Forward, &problem, device);
-        candidates(Direction::Forward, &problem, device, plan)
+        correlation::measurable(Direction::Forward, &self.problem(inputs, outputs), device)
     }
 }
 

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::attributes::{expect_bias, with_bias};
 use super::{
-    ConvAttributes, Direction, Problem, Variant, bias_grad, candidates, choose, conv,
-    conv_weight_grad, depthwise, depthwise_strips, gemm, lanes, naive, parts, patches, winograd,
+    ConvAttributes, Direction, Problem, bias_grad, conv, conv_weight_grad, correlation, parts,
 };
 use crate::gpu::DeviceProfile;
 use crate::ops::{
@@ -83,38 +82,8 @@ impl Operator for ConvInputGrad {
     }
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
-        let (dy, w, bias, dx) = (
-            to.inputs[0],
-            to.inputs[1],
-            to.inputs.get(2).copied(),
-            to.outputs[0],
-        );
-        let problem = self.problem(&[dy.shape], &[dx.shape]).stored_as([&dx, &dy]);
-        let direction = Direction::InputGrad;
-        let plan = lanes::Plan::new(direction, &problem, to.device);
-        match choose(direction, &problem, to.device, OP, plan)? {
-            Variant::Patches => {
-                patches::lower(to, direction, &problem, [&dy, &w, &dx], bias.as_ref());
-            }
-            Variant::Lanes(plan) => lanes::lower(to, &plan, [&dy, &w, &dx], bias.as_ref()),
-            Variant::Strips(tiling) => {
-                depthwise_strips::lower(
-                    to,
-                    direction,
-                    &problem,
-                    tiling,
-                    [&dy, &w, &dx],
-                    bias.as_ref(),
-                );
-            }
-            Variant::Depthwise => {
-                depthwise::lower(to, direction, &problem, [&dy, &w, &dx], bias.as_ref())
-            }
-            Variant::Winograd(plan) => winograd::lower(to, &plan, [&dy, &w, &dx], bias.as_ref()),
-            Variant::Gemm => gemm::lower(to, direction, &problem, [&dy, &w, &dx], bias.as_ref()),
-            Variant::Naive => naive::input_grad(to, &problem, &dy, &w, bias.as_ref(), &dx),
-        }
-        Ok(())
+        let problem = self.problem(&[to.inputs[0].shape], &[to.outputs[0].shape]);
+        correlation::lower(to, Direction::InputGrad, OP, &problem)
     }
 
     fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
@@ -131,9 +100,7 @@ impl Operator for ConvInputGrad {
         outputs: &[Shape],
         device: &DeviceProfile,
     ) -> Option<Candidates> {
-        let problem = self.problem(inputs, outputs);
-        let plan = lanes::Plan::new(Direction::InputGrad, &problem, device);
-        candidates(Direction::InputGrad, &problem, device, plan)
+        correlation::measurable(Direction::InputGrad, &self.problem(inputs, outputs), device)
     }
 }
 

@@ -8,6 +8,7 @@
 mod attributes;
 mod bias_grad;
 mod choice;
+mod correlation;
 mod depthwise;
 mod depthwise_strips;
 mod forward;

@@ -1,0 +1,55 @@
+//! Forward and input gradient by whichever variant is chosen: both lead from a source and the weight to a target.
+
+use super::{
+    Direction, Problem, Variant, candidates, choose, depthwise, depthwise_strips, gemm, lanes,
+    naive, patches, winograd,
+};
+use crate::gpu::DeviceProfile;
+use crate::ops::{Candidates, Lowering, OpError};
+
+/// Appends target = the forward convolution or the input gradient of source, + bias: inputs source, weight and perhaps
+/// bias, output the target.
+///
+/// # Errors
+/// Those of [`choose`].
+pub(super) fn lower(
+    to: &mut Lowering<'_>,
+    direction: Direction,
+    op: &'static str,
+    problem: &Problem,
+) -> Result<(), OpError> {
+    let (source, w, target) = (to.inputs[0], to.inputs[1], to.outputs[0]);
+    let bias = to.inputs.get(2).copied();
+    let bias = bias.as_ref();
+    let problem = problem.stored_as([&source, &target]);
+    let plan = lanes::Plan::new(direction, &problem, to.device);
+    let operands = [&source, &w, &target];
+    match choose(direction, &problem, to.device, op, plan)? {
+        Variant::Patches => patches::lower(to, direction, &problem, operands, bias),
+        Variant::Lanes(plan) => lanes::lower(to, &plan, operands, bias),
+        Variant::Strips(tiling) => {
+            depthwise_strips::lower(to, direction, &problem, tiling, operands, bias);
+        }
+        Variant::Depthwise => depthwise::lower(to, direction, &problem, operands, bias),
+        Variant::Winograd(plan) => winograd::lower(to, &plan, operands, bias),
+        Variant::Gemm => gemm::lower(to, direction, &problem, operands, bias),
+        Variant::Naive => {
+            let naive = match direction {
+                Direction::InputGrad => naive::input_grad,
+                Direction::Forward | Direction::WeightGrad => naive::forward,
+            };
+            naive(to, &problem, &source, &w, bias, &target);
+        }
+    }
+    Ok(())
+}
+
+/// What measuring may choose from.
+pub(super) fn measurable(
+    direction: Direction,
+    problem: &Problem,
+    device: &DeviceProfile,
+) -> Option<Candidates> {
+    let plan = lanes::Plan::new(direction, problem, device);
+    candidates(direction, problem, device, plan)
+}

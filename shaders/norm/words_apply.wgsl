@@ -15,7 +15,7 @@ struct Params {
     x_batch: u32,
     y_offset: u32,
     y_batch: u32,
-    words: u32,
+    packs: u32,
     per_stat: u32,
     mean_offset: u32,
     mean_batch: u32,
@@ -51,7 +51,7 @@ fn join(low: vec4<f32>, high: vec4<f32>) -> vec4<u64> {
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let first = group.x * LANES * STEPS + lane;
-    if first >= params.words {
+    if first >= params.packs {
         return;
     }
     let c = group.y;
@@ -65,11 +65,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if PER_CHANNEL == 1u {
         slope = slopes[params.slope_offset + c];
     }
-    let from_x = params.x_offset + n * params.x_batch + c * params.words;
-    let to_y = params.y_offset + n * params.y_batch + c * params.words;
+    let from_x = params.x_offset + n * params.x_batch + c * params.packs;
+    let to_y = params.y_offset + n * params.y_batch + c * params.packs;
     for (var s = 0u; s < STEPS; s++) {
         let i = first + s * LANES;
-        if i >= params.words {
+        if i >= params.packs {
             break;
         }
         let word = x[from_x + i];

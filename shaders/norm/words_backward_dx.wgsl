@@ -17,7 +17,8 @@ struct Params {
     dy_batch: u32,
     dx_offset: u32,
     dx_batch: u32,
-    words: u32,
+    packs: u32,
+    channels: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -58,24 +59,23 @@ fn gradient(row: Row, value: vec4<f32>, upstream: vec4<f32>) -> vec4<f32> {
 @compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
     let first = group.x * LANES * STEPS + lane;
-    if first >= params.words {
+    if first >= params.packs {
         return;
     }
     let c = group.y;
     let n = group.z;
-    let affine = coefficients[2u * (n * groups.y + c)];
-    let rest = coefficients[2u * (n * groups.y + c) + 1u];
+    let affine = coefficients[2u * (n * params.channels + c)];
+    let rest = coefficients[2u * (n * params.channels + c) + 1u];
     let row = Row(affine.x, affine.y * affine.z, affine.w, rest.x, affine.y * rest.y, affine.y * affine.y * rest.z);
-    let from_x = params.x_offset + n * params.x_batch + c * params.words;
-    let from_dy = params.dy_offset + n * params.dy_batch + c * params.words;
-    let to_dx = params.dx_offset + n * params.dx_batch + c * params.words;
+    let from_x = params.x_offset + n * params.x_batch + c * params.packs;
+    let from_dy = params.dy_offset + n * params.dy_batch + c * params.packs;
+    let to_dx = params.dx_offset + n * params.dx_batch + c * params.packs;
     for (var s = 0u; s < STEPS; s++) {
         let i = first + s * LANES;
-        if i >= params.words {
+        if i >= params.packs {
             break;
         }
         let values = x[from_x + i];

@@ -19,7 +19,8 @@ struct Params {
     x_batch: u32,
     dy_offset: u32,
     dy_batch: u32,
-    words: u32,
+    packs: u32,
+    channels: u32,
     per_stat: u32,
     mean_offset: u32,
     mean_batch: u32,
@@ -54,7 +55,6 @@ fn odd(word: vec4<u64>) -> vec4<f32> {
 @compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
     let slot = group.x * LANES + lane;
@@ -72,8 +72,8 @@ fn main(
     if PER_CHANNEL == 1u {
         slope = slopes[params.slope_offset + c];
     }
-    let from_x = params.x_offset + n * params.x_batch + c * params.words;
-    let from_dy = params.dy_offset + n * params.dy_batch + c * params.words;
+    let from_x = params.x_offset + n * params.x_batch + c * params.packs;
+    let from_dy = params.dy_offset + n * params.dy_batch + c * params.packs;
     let first = group.x * LANES * STEPS + lane;
     var all = vec4(0.0);
     var all_d = vec4(0.0);
@@ -81,7 +81,7 @@ fn main(
     var negative_d = vec4(0.0);
     for (var s = 0u; s < STEPS; s++) {
         let i = first + s * LANES;
-        if i >= params.words {
+        if i >= params.packs {
             break;
         }
         let values = x[from_x + i];
@@ -101,7 +101,7 @@ fn main(
             negative_d = fma(off, d, negative_d);
         }
     }
-    let at = (n * groups.y + c) * params.slots + slot;
+    let at = (n * params.channels + c) * params.slots + slot;
     partials[at] = all + (slope - 1.0) * negative;
     partials[params.plane + at] = r * (all_d + (slope - 1.0) * negative_d);
     if PER_CHANNEL == 1u {

@@ -16,7 +16,7 @@ const STEPS: u32 = 16;
 struct Params {
     x_offset: u32,
     x_batch: u32,
-    words: u32,
+    packs: u32,
     per_stat: u32,
     shift_offset: u32,
     shift_batch: u32,
@@ -48,7 +48,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let c = group.y;
     let n = group.z;
-    let start = params.x_offset + n * params.x_batch + c * params.words;
+    let start = params.x_offset + n * params.x_batch + c * params.packs;
     let shift = x_scalars[params.shift_offset + n * params.shift_batch + c / params.per_stat * params.shift_stat];
     let first = group.x * LANES * STEPS + lane;
     let word = x[start + first];
@@ -61,7 +61,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var count = 1.0;
     for (var s = 1u; s < STEPS; s++) {
         let i = first + s * LANES;
-        if i >= params.words {
+        if i >= params.packs {
             break;
         }
         count += 1.0;

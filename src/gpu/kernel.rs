@@ -171,11 +171,11 @@ pub trait ParamBlock: bytemuck::Pod {
 /// Declares the Rust twin of a kernel's `struct Params` (scalars of 4 bytes only).
 #[macro_export]
 macro_rules! param_block {
-    ($(#[$meta:meta])* $name:ident { $($field:ident: $ty:ty),* $(,)? }) => {
+    ($(#[$meta:meta])* $vis:vis $name:ident { $($field:ident: $ty:ty),* $(,)? }) => {
         $(#[$meta])*
         #[repr(C)]
         #[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
-        struct $name { $($field: $ty),* }
+        $vis struct $name { $($field: $ty),* }
         impl $crate::gpu::ParamBlock for $name {
             const FIELDS: &'static [$crate::gpu::Field] = &[
                 $((stringify!($field), std::mem::offset_of!($name, $field), size_of::<$ty>())),*

@@ -113,11 +113,11 @@ impl Example {
         Case::new(name, self.op.clone(), inputs)
     }
 
-    /// By the kernels of the device, and where voxels come in eights by those that take words of eight too.
+    /// By the kernels of the device, and where voxels come in eights by those that take packs of four too.
     fn check(&self) {
         self.check_case(&self.case());
         if self.x.shape.voxels().is_multiple_of(8) {
-            self.check_case(&self.case().with_variant("norm", "words"));
+            self.check_case(&self.case().with_variant("norm", "packs"));
         }
     }
 
@@ -264,7 +264,7 @@ fn check_stats(kind: NormKind, x: HostTensor<f64>) {
     let (case, expected, tolerance) = stats_case(kind, x);
     case.check_forward(&expected, tolerance);
     if in_words {
-        let case = case.with_variant("norm", "words");
+        let case = case.with_variant("norm", "packs");
         case.check_forward(&expected, tolerance);
     }
 }

@@ -5,7 +5,7 @@ use super::reduce::Partials;
 use super::segmentation::{gamma, ignore_code, is_squared, pixel_code, region_code};
 use super::{Activation, LossAttributes, PixelLoss};
 use crate::gpu::{Access, Constants, DeviceProfile, Kernel, ParamBlock, shipped_kernel};
-use crate::ops::words::{WORD, Words, words};
+use crate::ops::words::{WORD, are_moved, words};
 use crate::ops::{Lowering, Operand};
 use crate::param_block;
 
@@ -124,8 +124,8 @@ pub(super) fn take(
 ) -> bool {
     know(attributes)
         && operands[0].shape.c() <= MAX_CLASSES
-        && Words::of(device, "loss", operands, 1).is_some()
-        && Words::of(device, "loss", &[target], 1).is_some()
+        && are_moved(device, "loss", operands)
+        && are_moved(device, "loss", &[target])
 }
 
 /// Appends the partial sums.

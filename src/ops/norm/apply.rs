@@ -4,18 +4,17 @@ use std::sync::Arc;
 
 use super::NormKind;
 use super::backward::NormBackward;
-use super::words;
-use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
+use super::words::Pass;
+use crate::gpu::{Access, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::activation::Activation;
 use crate::ops::parts::{Samples, by_channels};
-use crate::ops::reduce::{MAP_STEPS, Tiling};
 use crate::ops::{
     Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape,
 };
 use crate::param_block;
 use crate::tensor::{Element, Shape};
 
-param_block!(Params {
+param_block!(pub(super) Params {
     x_offset: u32,
     x_batch: u32,
     y_offset: u32,
@@ -78,13 +77,6 @@ impl NormApply {
     /// The constant `KIND` of the kernels.
     pub(super) fn activation_kind(&self) -> u32 {
         self.activation.map_or(0, Activation::kind)
-    }
-
-    /// The specialisation of a kernel over voxels.
-    pub(super) fn constants(&self, tiling: &Tiling) -> Constants {
-        let mut constants = tiling.constants();
-        constants.push(("KIND", self.activation_kind()));
-        constants
     }
 
     pub(super) fn takes_slope(&self) -> bool {
@@ -178,11 +170,11 @@ impl Operator for NormApply {
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
         let (o, y) = (self.operands(to.inputs), to.outputs[0]);
-        if let Some(tiling) = self.word_map(to.device, &[&o.x, &y]) {
-            words::apply(to, self, &tiling, &o, &y);
-            return Ok(());
-        }
-        let tiling = Tiling::channels(&[&o.x, &y], MAP_STEPS);
+        let Pass {
+            kernel,
+            tiling,
+            constants,
+        } = self.apply_pass(to.device, &[&o.x, &y]);
         let params = Params {
             x_offset: tiling.packs_of(o.x.offset),
             x_batch: tiling.packs_of(o.x.batch_stride),
@@ -199,10 +191,8 @@ impl Operator for NormApply {
             slope_offset: o.slopes.offset,
             slope: self.slope(),
         };
-        let constants = self.constants(&tiling);
         let operands = [&o.x, &o.mean, &o.rstd, &o.gamma, &o.beta, &o.slopes, &y];
-        let groups = tiling.groups();
-        to.dispatch(&KERNEL, constants, &params, &operands, groups);
+        to.dispatch(kernel, constants, &params, &operands, tiling.groups());
         Ok(())
     }
 

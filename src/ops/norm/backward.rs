@@ -2,16 +2,16 @@
 
 use super::NormKind;
 use super::apply::{NormApply, Operands};
-use super::words;
+use super::words::Pass;
 
 use crate::gpu::{Access, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::parts::{Samples, by_channels};
-use crate::ops::reduce::{MAP_STEPS, SUM_STEPS, Sums, Tiling};
+use crate::ops::reduce::Sums;
 use crate::ops::{Cost, Lowering, OpError, Operand, Operator, expect_shape};
 use crate::param_block;
 use crate::tensor::{Element, Shape};
 
-param_block!(SumsParams {
+param_block!(pub(super) SumsParams {
     x_offset: u32,
     x_batch: u32,
     dy_offset: u32,
@@ -91,7 +91,7 @@ pub(super) static PARAMETERS: Kernel = shipped_kernel! {
     access: &[Access::Read, Access::Write, Access::Write, Access::Write],
 };
 
-param_block!(DxParams {
+param_block!(pub(super) DxParams {
     x_offset: u32,
     x_batch: u32,
     dy_offset: u32,
@@ -120,14 +120,13 @@ impl NormBackward {
     fn totals(&self, to: &mut Lowering<'_>, o: &Operands, dy: &Operand) -> Operand {
         let rows = o.x.shape.n() * o.x.shape.c();
         let planes = 2 + usize::from(self.0.takes_slope());
-        if let Some(tiling) = self.0.word_sums(to.device, &[&o.x, dy]) {
-            let partials = Sums::scratch(to, planes * rows, tiling.slots(), 4);
-            words::backward_sums(to, &self.0, &tiling, o, [dy, &partials.data]);
-            return partials.total(to);
-        }
-        let tiling = Tiling::channels(&[&o.x, dy], SUM_STEPS);
+        let Pass {
+            kernel,
+            tiling,
+            constants,
+        } = self.0.sums_pass(to.device, &[&o.x, dy]);
         let slots = tiling.slots();
-        let partials = Sums::scratch(to, planes * rows, slots, tiling.width);
+        let partials = Sums::scratch(to, planes * rows, slots, tiling.partial_width());
         let params = SumsParams {
             x_offset: tiling.packs_of(o.x.offset),
             x_batch: tiling.packs_of(o.x.batch_stride),
@@ -147,7 +146,6 @@ impl NormBackward {
             slots: slots as u32,
             plane: (rows * slots) as u32,
         };
-        let constants = self.0.constants(&tiling);
         let operands = [
             &o.x,
             &o.mean,
@@ -158,8 +156,7 @@ impl NormBackward {
             dy,
             &partials.data,
         ];
-        let groups = tiling.groups();
-        to.dispatch(&SUMS, constants, &params, &operands, groups);
+        to.dispatch(kernel, constants, &params, &operands, tiling.groups());
         partials.total(to)
     }
 
@@ -258,11 +255,12 @@ impl Operator for NormBackward {
         let totals = self.totals(to, &o, &dy);
         self.parameter_gradients(to, o.x.shape, &totals);
         let coefficients = self.coefficients(to, &o, &totals);
-        if let Some(tiling) = self.0.word_map(to.device, &[&o.x, &dy, &dx]) {
-            words::backward_dx(to, &tiling, [&o.x, &dy, &coefficients, &dx]);
-            return Ok(());
-        }
-        let tiling = Tiling::channels(&[&o.x, &dy, &dx], MAP_STEPS);
+        let in_place = dx.is_at(&dy);
+        let Pass {
+            kernel,
+            tiling,
+            constants,
+        } = self.0.dx_pass(to.device, &[&o.x, &dy, &dx], in_place);
         let params = DxParams {
             x_offset: tiling.packs_of(o.x.offset),
             x_batch: tiling.packs_of(o.x.batch_stride),
@@ -273,14 +271,10 @@ impl Operator for NormBackward {
             packs: tiling.packs as u32,
             channels: o.x.shape.c() as u32,
         };
-        let mut constants = self.0.constants(&tiling);
-        let in_place = dx.is_at(&dy);
-        constants.push(("IN_PLACE", u32::from(in_place)));
-        let groups = tiling.groups();
         // In place, dy is read through the binding of dx, and x stands at its own.
         let upstream = if in_place { &o.x } else { &dy };
         let operands = [&o.x, upstream, &coefficients, &dx];
-        to.dispatch(&DX, constants, &params, &operands, groups);
+        to.dispatch(kernel, constants, &params, &operands, tiling.groups());
         Ok(())
     }
 

@@ -1,14 +1,15 @@
 //! Mean and reciprocal standard deviation.
 
-use super::{NormKind, words};
+use super::NormKind;
+use super::words::Pass;
 use crate::gpu::{Access, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::parts::by_channels;
-use crate::ops::reduce::{FAN, LAST, SUM_STEPS, Tiling};
+use crate::ops::reduce::{FAN, LAST};
 use crate::ops::{Cost, Lowering, OpError, Operand, Operator, grid, take};
 use crate::param_block;
 use crate::tensor::Shape;
 
-param_block!(Params {
+param_block!(pub(super) Params {
     x_offset: u32,
     x_batch: u32,
     packs: u32,
@@ -141,15 +142,15 @@ impl Operator for NormStats {
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
         let (x, mean, rstd) = (to.inputs[0], to.outputs[0], to.outputs[1]);
         let channels = x.shape.c();
-        let tiling = Tiling::channels(&[&x], SUM_STEPS);
-        let by_words = words::sums(to.device, &[&x]);
-        let (slots, width) = match &by_words {
-            Some(words) => (words.slots(), 4),
-            None => (tiling.slots(), tiling.width),
-        };
+        let Pass {
+            kernel,
+            tiling,
+            constants,
+        } = Pass::stats(to.device, &x);
+        let slots = tiling.slots();
         let rows = mean.shape.len();
         let members = slots * self.kind.members(x.shape);
-        let partials = Moments::scratch(to, rows, members, width);
+        let partials = Moments::scratch(to, rows, members, tiling.partial_width());
         let (partial_n, partial_c, shift_batch) = match self.kind {
             NormKind::Batch => (slots, members, 0),
             NormKind::Instance | NormKind::Group { .. } => {
@@ -158,39 +159,21 @@ impl Operator for NormStats {
         };
         let per_stat = self.kind.channels_per_stat(x.shape);
         let shift_stat = (per_stat * x.shape.voxels()) as u32;
-        if let Some(tiling) = &by_words {
-            let places = words::Partials {
-                data: &partials.data,
-                n: partial_n,
-                c: partial_c,
-                plane: rows * members,
-                per_stat,
-                shift_batch,
-                shift_stat,
-            };
-            words::stats(to, tiling, &x, &places);
-        } else {
-            let params = Params {
-                x_offset: tiling.packs_of(x.offset),
-                x_batch: tiling.packs_of(x.batch_stride),
-                packs: tiling.packs as u32,
-                per_stat: per_stat as u32,
-                shift_offset: x.offset,
-                shift_batch,
-                shift_stat,
-                slots: slots as u32,
-                partial_n: partial_n as u32,
-                partial_c: partial_c as u32,
-                plane: (rows * members) as u32,
-            };
-            to.dispatch(
-                &KERNEL,
-                tiling.constants(),
-                &params,
-                &[&x, &x, &partials.data],
-                tiling.groups(),
-            );
-        }
+        let params = Params {
+            x_offset: tiling.packs_of(x.offset),
+            x_batch: tiling.packs_of(x.batch_stride),
+            packs: tiling.packs as u32,
+            per_stat: per_stat as u32,
+            shift_offset: x.offset,
+            shift_batch,
+            shift_stat,
+            slots: slots as u32,
+            partial_n: partial_n as u32,
+            partial_c: partial_c as u32,
+            plane: (rows * members) as u32,
+        };
+        let operands = [&x, &x, &partials.data];
+        to.dispatch(kernel, constants, &params, &operands, tiling.groups());
         let last = partials.merge(to);
         let params = FinishParams {
             rows: rows as u32,

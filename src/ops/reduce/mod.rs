@@ -7,7 +7,7 @@ mod tiling;
 
 pub use products::ChannelProducts;
 pub use sums::{FAN, LAST, Sums};
-pub use tiling::{MAP_STEPS, SUM_STEPS, Tiling, specialisations};
+pub use tiling::{MAP_STEPS, SUM_STEPS, Tiling, specialisations, word_specialisations};
 
 use crate::gpu::{Constants, Kernel};
 

@@ -1,6 +1,7 @@
 //! How kernels over voxels cut tensors into packs and blocks.
 
 use crate::gpu::Constants;
+use crate::ops::words::WORD;
 use crate::ops::{Operand, grid, pack_width};
 use crate::tensor::Shape;
 
@@ -14,23 +15,39 @@ pub const SUM_STEPS: u32 = 16;
 /// Lanes of a workgroup and packs of an invocation, for rows of up to so many packs; longer rows take 256 lanes and the
 /// full number. A CPU device runs idle lanes and steps as well: they were most of the time of the deep, small layers.
 const SMALL: [(usize, u32, u32); 2] = [(128, 32, 4), (1024, 256, 4)];
+/// The same where a pack is a word.
+const SMALL_WORDS: [(usize, u32, u32); 2] = [(64, 32, 2), (512, 128, 4)];
 const LANES: u32 = 256;
 
-/// The specialisations of a kernel whose invocations take up to `steps` packs.
+/// The specialisations of a kernel whose invocations take up to `steps` packs of 1 or 4 voxels.
 pub fn specialisations(steps: u32) -> Vec<Constants> {
-    let mut sizes = vec![(LANES, steps)];
-    sizes.extend(SMALL.map(|(_, lanes, steps)| (lanes, steps)));
+    let of = |width| specialisations_of(width, &SMALL, steps);
+    [of(1), of(4)].concat()
+}
+
+/// The specialisations of a kernel whose invocations take up to `steps` words.
+pub fn word_specialisations(steps: u32) -> Vec<Constants> {
+    specialisations_of(WORD as u32, &SMALL_WORDS, steps)
+}
+
+fn specialisations_of(width: u32, small: &[(usize, u32, u32)], steps: u32) -> Vec<Constants> {
+    let small = small.iter().map(|&(_, lanes, steps)| (lanes, steps));
+    let sizes = std::iter::once((LANES, steps)).chain(small);
     sizes
-        .iter()
-        .flat_map(|&(lanes, steps)| [1, 4].map(|width| constants(width, lanes, steps)))
+        .map(|(lanes, steps)| constants(width, lanes, steps))
         .collect()
 }
 
+/// A kernel for words has no other width.
 fn constants(width: u32, lanes: u32, steps: u32) -> Constants {
-    vec![("Pack", width), ("LANES", lanes), ("STEPS", steps)]
+    let mut constants = vec![("LANES", lanes), ("STEPS", steps)];
+    if width as usize != WORD {
+        constants.push(("Pack", width));
+    }
+    constants
 }
 
-/// Rows (channels, or whole samples) cut into packs of 1 or 4 voxels, and these into blocks.
+/// Rows (channels, or whole samples) cut into packs of 1, 4 or 8 voxels, and these into blocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Tiling {
     /// Voxels of a pack.
@@ -49,32 +66,46 @@ impl Tiling {
     /// An invocation takes up to `steps` packs.
     pub fn channels(operands: &[&Operand], steps: u32) -> Self {
         let shape = shape_of(operands);
-        Self::new(operands, steps, shape.voxels(), Some(shape.c()))
+        let row = (shape.voxels(), Some(shape.c()));
+        Self::new(pack_width(operands), &SMALL, steps, shape, row)
+    }
+
+    /// The same in packs of a [word](crate::ops::words), which the operands must be made of.
+    pub fn channels_in_words(operands: &[&Operand], steps: u32) -> Self {
+        let shape = shape_of(operands);
+        let row = (shape.voxels(), Some(shape.c()));
+        Self::new(WORD as u32, &SMALL_WORDS, steps, shape, row)
     }
 
     /// One row for each sample of `operands`, all of one shape.
     /// An invocation takes up to `steps` packs.
     pub fn samples(operands: &[&Operand], steps: u32) -> Self {
         let shape = shape_of(operands);
-        Self::new(operands, steps, shape.per_sample(), None)
+        let row = (shape.per_sample(), None);
+        Self::new(pack_width(operands), &SMALL, steps, shape, row)
     }
 
-    fn new(operands: &[&Operand], steps: u32, row: usize, channels: Option<usize>) -> Self {
-        let width = pack_width(operands);
+    fn new(
+        width: u32,
+        small: &[(usize, u32, u32)],
+        steps: u32,
+        shape: Shape,
+        (row, channels): (usize, Option<usize>),
+    ) -> Self {
         let packs = row / width as usize;
-        let small = SMALL.iter().find(|(most, ..)| packs <= *most);
+        let small = small.iter().find(|(most, ..)| packs <= *most);
         let (lanes, steps) = small.map_or((LANES, steps), |&(_, lanes, steps)| (lanes, steps));
         Self {
             width,
             packs,
-            samples: shape_of(operands).n(),
+            samples: shape.n(),
             channels,
             lanes,
             steps,
         }
     }
 
-    /// The specialisation: what [`specialisations`] lists.
+    /// The specialisation: what [`specialisations`] or [`word_specialisations`] lists.
     pub fn constants(&self) -> Constants {
         constants(self.width, self.lanes, self.steps)
     }
@@ -82,6 +113,11 @@ impl Tiling {
     /// An offset or a stride in packs.
     pub fn packs_of(&self, elements: u32) -> u32 {
         elements / self.width
+    }
+
+    /// Numbers of a partial result: one for each voxel of a pack, or four.
+    pub fn partial_width(&self) -> u32 {
+        self.width.min(4)
     }
 
     fn blocks(&self) -> usize {

@@ -140,7 +140,7 @@ fn losses_match_the_reference_in_words() {
     for (name, attributes) in variants() {
         let mut problem = Problem::new(name, attributes, whole);
         problem.check();
-        problem.variant = Some("words");
+        problem.variant = Some("voxels");
         problem.check();
     }
     let focal = |gamma| LossAttributes {
@@ -149,9 +149,7 @@ fn losses_match_the_reference_in_words() {
     };
     for (classes, gamma) in [(2, 2.0), (5, 1.5), (8, 2.0), (9, 2.0)] {
         let shape = Shape::new(2, classes, 8, 33, 37);
-        let mut problem = Problem::new(&format!("{classes} classes"), focal(gamma), shape);
-        problem.variant = Some("words");
-        problem.check();
+        Problem::new(&format!("{classes} classes"), focal(gamma), shape).check();
     }
 }
 

@@ -36,7 +36,7 @@ pub struct DemoArgs {
     pub seed: u64,
 }
 
-/// About seven minutes on 2 free CPU cores; what they reach stands in docs/results.md.
+/// About six minutes on 2 free CPU cores; what they reach stands in docs/results.md.
 const STEPS: usize = 640;
 
 /// One patch a step and twice the steps: in the same time the network learns more than from two, and the vessel needs

@@ -5,7 +5,7 @@
 //!
 //! **Words of 64 bits**, for a CPU that plays a GPU. There each access to a buffer is a loop over the lanes, once for each
 //! component: a `vec4<f32>` costs four such loops. As `vec2<u64>` the same sixteen bytes cost two, and a vec4 of f16, one u64,
-//! costs one; taking the words apart is a few instructions for all lanes. Real GPUs move a vec4 at once, and many lack
+//! costs one; taking the words apart is a few instructions for all lanes. A `mat2x4<f32>`, eight numbers, is one `vec4<u64>`. Real GPUs move a vec4 at once, and many lack
 //! 64-bit integers; for them nothing changes.
 
 use super::GpuError;
@@ -25,6 +25,25 @@ fn wide_store(value: vec4<f32>) -> vec2<u64> {
 }
 ";
 
+const WIDE_EIGHT: &str = "\
+fn wide_load_eight(words: vec4<u64>) -> mat2x4<f32> {
+    let low = bitcast<vec4<f32>>(vec4<u32>(words));
+    let high = bitcast<vec4<f32>>(vec4<u32>(words >> vec4(32u)));
+    return mat2x4(low.x, high.x, low.y, high.y, low.z, high.z, low.w, high.w);
+}
+";
+
+const WIDE_EIGHT_HALVES: &str = "\
+fn wide_load_eight_halves(words: vec2<u64>) -> mat2x4<f32> {
+    let low = vec2<u32>(words);
+    let high = vec2<u32>(words >> vec2(32u));
+    return mat2x4(
+        vec4(unpack2x16float(low.x), unpack2x16float(high.x)),
+        vec4(unpack2x16float(low.y), unpack2x16float(high.y)),
+    );
+}
+";
+
 const WIDE_HALVES: &str = "\
 fn wide_load_halves(word: u64) -> vec4<f32> {
     return vec4(unpack2x16float(u32(word)), unpack2x16float(u32(word >> 32u)));
@@ -34,6 +53,9 @@ fn wide_store_halves(value: vec4<f32>) -> u64 {
     return u64(pack2x16float(value.xy)) | (u64(pack2x16float(value.zw)) << 32u);
 }
 ";
+
+/// Where no kernel stores elements of a type: a store would name a function that is nowhere.
+const NO_STORE: &str = "eight_voxels_are_only_loaded";
 
 /// The text in which binding k + 1 holds elements of type `elements[k]`, those beyond the end of the list f32, and where
 /// `wide` every vec4 is moved in words of 64 bits.
@@ -63,7 +85,7 @@ fn convert(source: &str, elements: &[Element], wide: bool) -> Result<String, Str
         return Ok(source.to_owned());
     }
     let mut text = restore(source, &buffers)?;
-    for functions in [WIDE, WIDE_HALVES] {
+    for functions in [WIDE, WIDE_EIGHT, WIDE_HALVES, WIDE_EIGHT_HALVES] {
         if buffers
             .iter()
             .any(|b| functions.contains(&format!("fn {}(", b.load)))
@@ -85,10 +107,13 @@ fn form<'a>(
 ) -> Result<Option<Stored<'a>>, String> {
     let (element, load, store) = match (stored, buffer.resolved, wide) {
         (Element::F32, "vec4<f32>", true) => ("vec2<u64>", "wide_load", "wide_store"),
+        (Element::F32, "mat2x4<f32>", true) => ("vec4<u64>", "wide_load_eight", NO_STORE),
         (Element::F32, ..) => return Ok(None),
         (Element::F16, "f32", _) => ("f16", "f32", "f16"),
         (Element::F16, "vec4<f32>", false) => ("vec4<f16>", "vec4<f32>", "vec4<f16>"),
         (Element::F16, "vec4<f32>", true) => ("u64", "wide_load_halves", "wide_store_halves"),
+        (Element::F16, "mat2x4<f32>", false) => ("mat2x4<f16>", "mat2x4<f32>", NO_STORE),
+        (Element::F16, "mat2x4<f32>", true) => ("vec2<u64>", "wide_load_eight_halves", NO_STORE),
         (Element::F16, other, _) => {
             return Err(format!(
                 "`{}` is an array of {other}, which cannot hold f16",
@@ -176,6 +201,37 @@ mod tests {
             assert_eq!(functions, [x == "vec2<u64>", x == "u64"]);
         }
         assert_eq!(store_as("test", SOURCE, &[F32; 3], false).unwrap(), SOURCE);
+    }
+
+    #[test]
+    fn eight_numbers_are_loaded_at_once_and_never_stored() {
+        let source = "@group(0) @binding(1) var<storage, read> x: array<mat2x4<f32>>;\n\
+            let word = x[i];\n";
+        for (element, wide, stored, line) in [
+            (F32, false, "mat2x4<f32>", "let word = x[i];"),
+            (F32, true, "vec4<u64>", "let word = wide_load_eight(x[i]);"),
+            (F16, false, "mat2x4<f16>", "let word = mat2x4<f32>(x[i]);"),
+            (
+                F16,
+                true,
+                "vec2<u64>",
+                "let word = wide_load_eight_halves(x[i]);",
+            ),
+        ] {
+            let text = store_as("test", source, &[element], wide).unwrap();
+            assert!(text.contains(&format!("x: array<{stored}>;")), "{text}");
+            assert!(text.contains(line), "{text}");
+        }
+        let text = store_as(
+            "test",
+            &source.replace("let word = x[i]", "x[i] = word"),
+            &[F32],
+            true,
+        );
+        assert!(
+            text.unwrap()
+                .contains("= eight_voxels_are_only_loaded(word)")
+        );
     }
 
     #[test]

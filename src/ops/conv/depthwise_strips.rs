@@ -2,7 +2,7 @@
 //! tile of rows that it holds in registers.
 
 use super::lanes::{copies, sample};
-use super::weight_grad_lanes::{Rows, padded};
+use super::rows::{Rows, padded};
 use super::{Direction, Problem};
 use crate::gpu::{
     Access, AdapterClass, Constants, DeviceProfile, Kernel, ParamBlock, shipped_kernel,
@@ -210,7 +210,7 @@ fn whole_rows(shape: Shape) -> Shape {
 /// `operand` itself where its rows are whole vec4, else a copy whose rows are filled up with zeros.
 fn in_whole_rows(to: &mut Lowering<'_>, operand: &Operand) -> Operand {
     let [_, h, w] = whole_rows(operand.shape).spatial();
-    padded(to, operand, [0, 0], [h, w])
+    padded(to, operand, 4, [0, 0], [h, w])
 }
 
 /// The shape of y with zeros between, so that strides become 1.
@@ -290,7 +290,7 @@ fn correlate(
         true => a.padding[axis] as i32 - (a.kernel[axis] as i32 - 1),
         false => -(a.padding[axis] as i32),
     });
-    let (from, into) = (Rows::of(x), Rows::of(y));
+    let (from, into) = (Rows::of(x, 4), Rows::of(y, 4));
     let [tiles_d, tiles_h] = tiling.tiles(y.shape);
     let params = Params {
         x_first: from.first,
@@ -342,7 +342,7 @@ pub(super) fn weight_grad(
     let a = &problem.attributes;
     let x = in_whole_rows(to, x);
     let dy = in_whole_rows(to, dy);
-    let (from, with) = (Rows::of(&x), Rows::of(&dy));
+    let (from, with) = (Rows::of(&x, 4), Rows::of(&dy, 4));
     let [tiles_d, tiles_h] = tiling.tiles(dy.shape);
     let tiles = dy.shape.n() * tiles_d * tiles_h;
     let parts = tiles.min(PARTS);

@@ -20,6 +20,7 @@ mod naive;
 mod parts;
 mod patches;
 mod patches_weight_grad;
+mod rows;
 mod weight_grad;
 mod weight_grad_lanes;
 mod winograd;

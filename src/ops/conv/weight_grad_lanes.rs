@@ -1,8 +1,8 @@
-//! The weight gradient with lanes = output channels, for a CPU with subgroups of 8: padded copies, register tiles over
-//! parts of the voxels, and a sum of the parts in fixed order.
+//! The weight gradient with lanes = output channels, for a CPU with subgroups of 8: padded copies, register tiles or strips
+//! over parts of the voxels, and a sum of the parts in fixed order.
 
 use super::Problem;
-use super::lanes::{copies, sample};
+use super::rows::{Rows, is_readable, pad, padded, with_plane};
 use crate::gpu::{Access, Constants, DeviceProfile, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{Lowering, Operand, grid};
 use crate::param_block;
@@ -39,6 +39,12 @@ static TILES: Kernel = shipped_kernel! {
     access: &[Access::Read, Access::Read, Access::Write],
 };
 
+static STRIPS: Kernel = shipped_kernel! {
+    name: "conv/weight_grad_strips",
+    params: TileParams::FIELDS,
+    access: TILES.access,
+};
+
 param_block!(PartsParams {
     w_offset: u32,
     w_batch: u32,
@@ -65,8 +71,12 @@ const LANES: usize = 8;
 /// Voxels of dy in one tile, (H, W): the second shape for images narrower than the first.
 const TILE_SHAPES: [[usize; 2]; 2] = [[4, 8], [8, 4]];
 
-/// Tiles that one part adds up: enough that storing its sums costs little, few enough to keep sums short.
-const TILES_PER_PART: usize = 64;
+/// Width of a strip in voxels, and the least height: below, what it loads before its first row costs more than it saves.
+const STRIP: usize = 8;
+const MIN_STRIP_HEIGHT: usize = 16;
+
+/// Voxels that one part adds up: enough that storing its sums costs little, few enough to keep sums short.
+const VOXELS_PER_PART: usize = 2048;
 
 /// Bounds on the partial sums: their number and their bytes.
 const MAX_PARTS: usize = 64;
@@ -129,17 +139,27 @@ impl Tiling {
         blocks_out * channels_in * (3 + 2 * self.vectors)
     }
 
-    fn constants(&self, tile: [usize; 2]) -> Constants {
-        vec![
+    /// Whether the kernel for strips takes it.
+    fn walks_strips(&self) -> bool {
+        self.kernel == [3, 3] && self.stride == [1, 1]
+    }
+
+    fn constants(&self, cut: Cut) -> Constants {
+        let mut constants = vec![
             ("OCV", self.vectors as u32),
             ("IC", self.channels as u32),
             ("KH", self.kernel[0] as u32),
             ("KW", self.kernel[1] as u32),
-            ("SH", self.stride[0] as u32),
-            ("SW", self.stride[1] as u32),
-            ("TY", tile[0] as u32),
-            ("TX", tile[1] as u32),
-        ]
+        ];
+        if let Cut::Tiles(tile) = cut {
+            constants.extend([
+                ("SH", self.stride[0] as u32),
+                ("SW", self.stride[1] as u32),
+                ("TY", tile[0] as u32),
+                ("TX", tile[1] as u32),
+            ]);
+        }
+        constants
     }
 }
 
@@ -147,16 +167,28 @@ impl Tiling {
 pub(super) fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
     let tiles = TILINGS
         .iter()
-        .flat_map(|t| TILE_SHAPES.map(|tile| t.constants(tile)))
+        .flat_map(|t| TILE_SHAPES.map(|tile| t.constants(Cut::Tiles(tile))))
         .collect();
-    vec![(&TILES, tiles), (&PARTS, vec![vec![]])]
+    let strips = TILINGS.iter().filter(|t| t.walks_strips());
+    let strips = strips.map(|t| t.constants(Cut::Strips)).collect();
+    vec![(&TILES, tiles), (&STRIPS, strips), (&PARTS, vec![vec![]])]
+}
+
+/// What a plane of dy is cut into.
+#[derive(Clone, Copy, Debug)]
+enum Cut {
+    /// Tiles of (H, W) voxels.
+    Tiles([usize; 2]),
+    /// Strips as high as the plane.
+    Strips,
 }
 
 /// How a weight gradient is cut.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
     tiling: &'static Tiling,
-    /// The tile (H, W) that wastes least of a plane of dy, and how many cover it.
+    cut: Cut,
+    /// The voxels (H, W) of a tile or strip, and how many cover a plane.
     tile: [usize; 2],
     tiles: [usize; 2],
 }
@@ -171,26 +203,41 @@ impl Plan {
         }
         let [_, h, w] = problem.y.spatial();
         let counts = |tile: [usize; 2]| [h.div_ceil(tile[0]), w.div_ceil(tile[1])];
-        let tile = TILE_SHAPES
+        let tiling = Tiling::of(problem)?;
+        let mut tile = TILE_SHAPES
             .into_iter()
             .min_by_key(|&tile| counts(tile).iter().product::<usize>())?;
+        let mut cut = Cut::Tiles(tile);
+        if tiling.walks_strips() && tile[1] == STRIP && h >= MIN_STRIP_HEIGHT {
+            (cut, tile) = (Cut::Strips, [h, STRIP]);
+        }
         Some(Self {
-            tiling: Tiling::of(problem)?,
+            tiling,
+            cut,
             tile,
             tiles: counts(tile),
         })
     }
 
-    /// Rows and row length of x, in floats; rows are whole vec4.
+    /// Voxels that are loaded at once.
+    fn pack(&self) -> usize {
+        match self.cut {
+            Cut::Tiles(_) => 4,
+            Cut::Strips => STRIP,
+        }
+    }
+
+    /// Rows and row length of x, in floats; rows are whole packs.
     fn x_extent(&self) -> [usize; 2] {
         let Self {
             tiling: t,
             tile,
             tiles,
+            ..
         } = self;
         let rows = (tiles[0] * tile[0] - 1) * t.stride[0] + t.kernel[0];
         let last = (tile[1] - 1) * t.stride[1] + t.kernel[1];
-        let row = (tiles[1] - 1) * tile[1] * t.stride[1] + last.next_multiple_of(4);
+        let row = (tiles[1] - 1) * tile[1] * t.stride[1] + last.next_multiple_of(self.pack());
         [rows, row]
     }
 
@@ -208,10 +255,11 @@ pub(super) fn lower(
     [x, dy, dw]: [&Operand; 3],
 ) {
     let a = &problem.attributes;
-    let dy = padded(to, dy, [0, 0], plan.y_extent());
+    let pack = plan.pack();
+    let dy = padded(to, dy, pack, [0, 0], plan.y_extent());
     let parts = plan.parts(problem);
     let padding = [a.padding[1], a.padding[2]];
-    if is_readable(x, padding, plan.x_extent()) {
+    if is_readable(x, pack, padding, plan.x_extent()) {
         let channels = problem.x.c();
         let partial = to.scratch(Shape::vector(
             parts.count * plan.part_len(problem, channels),
@@ -264,8 +312,8 @@ impl Plan {
     fn parts(&self, problem: &Problem) -> Parts {
         let part_len = self.part_len(problem, problem.x.c());
         let tiles = problem.y.n() * problem.y.spatial()[0] * self.tiles[0] * self.tiles[1];
-        let wanted = tiles
-            .div_ceil(TILES_PER_PART)
+        let wanted = (tiles * self.tile[0] * self.tile[1])
+            .div_ceil(VOXELS_PER_PART)
             .min(MAX_PARTS)
             .min(MAX_PARTIAL_BYTES / (4 * part_len))
             .max(1);
@@ -288,6 +336,7 @@ fn sum_tiles(
 ) {
     let &Plan {
         tiling,
+        cut,
         tile,
         tiles,
     } = plan;
@@ -295,8 +344,12 @@ fn sum_tiles(
     let channels_in = x.shape.c();
     let blocks_out = problem.y.c().div_ceil(LANES * tiling.vectors);
     let blocks_in = channels_in.div_ceil(tiling.channels);
-    let rows = Rows::of(x);
-    let dy_rows = Rows::of(dy);
+    let rows = Rows::of(x, plan.pack());
+    let dy_rows = Rows::of(dy, plan.pack());
+    let (kernel, tiles_h) = match cut {
+        Cut::Tiles(_) => (&TILES, tiles[0]),
+        Cut::Strips => (&STRIPS, tile[0]),
+    };
     let params = TileParams {
         x_first: rows.first,
         x_batch: rows.batch,
@@ -312,7 +365,7 @@ fn sum_tiles(
         channels_out: problem.y.c() as u32,
         x_d: problem.x.spatial()[0] as u32,
         y_d: problem.y.spatial()[0] as u32,
-        tiles_h: tiles[0] as u32,
+        tiles_h: tiles_h as u32,
         tiles_w: tiles[1] as u32,
         tiles: parts.tiles as u32,
         tiles_per_part: parts.per_part as u32,
@@ -327,8 +380,8 @@ fn sum_tiles(
         (a.kernel[0] * parts.count) as u32,
     ];
     to.dispatch(
-        &TILES,
-        tiling.constants(tile),
+        kernel,
+        tiling.constants(cut),
         &params,
         &[x, dy, partial],
         groups,
@@ -386,68 +439,11 @@ pub(super) fn add_parts(
     to.dispatch(&PARTS, vec![], &params, &[partial, dw], groups);
 }
 
-/// Where rows of vec4 lie, in vec4.
-pub(super) struct Rows {
-    pub first: u32,
-    pub batch: u32,
-    pub channel: u32,
-    pub plane: u32,
-    pub row: u32,
-}
-
-impl Rows {
-    pub fn of(operand: &Operand) -> Self {
-        let [_, h, w] = operand.shape.spatial();
-        Self {
-            first: operand.offset / 4,
-            batch: operand.batch_stride / 4,
-            channel: (operand.shape.voxels() / 4) as u32,
-            plane: (h * w / 4) as u32,
-            row: (w / 4) as u32,
-        }
-    }
-}
-
-/// `source` itself where it may be read as vec4 rows up to `extent` (H, W), else a copy with `padding` zeros before it
-/// and zeros after it up to `extent`.
-pub(super) fn padded(
-    to: &mut Lowering<'_>,
-    source: &Operand,
-    padding: [usize; 2],
-    extent: [usize; 2],
-) -> Operand {
-    if is_readable(source, padding, extent) {
-        return *source;
-    }
-    let copy = to.scratch_as(source.element, with_plane(source.shape, extent));
-    pad(to, source, padding, &copy);
-    copy
-}
-
-/// Whether `source` may be read as vec4 rows up to `extent` (H, W) without a copy.
-fn is_readable(source: &Operand, padding: [usize; 2], extent: [usize; 2]) -> bool {
-    let [_, h, w] = source.shape.spatial();
-    let whole = padding == [0, 0] && w.is_multiple_of(4) && extent[0] <= h && extent[1] <= w;
-    whole && source.is_vec4()
-}
-
-fn with_plane(shape: Shape, [h, w]: [usize; 2]) -> Shape {
-    shape.with_spatial([shape.spatial()[0], h, w])
-}
-
 /// Some channels of x, or the weights of some input channels.
 fn channels_of(x: &Operand, first: usize, channels: usize) -> Operand {
     Operand {
         shape: x.shape.with_c(channels),
         offset: x.offset + (first * x.shape.voxels()) as u32,
         ..*x
-    }
-}
-
-/// Appends the copy of `source` with `padding` zeros (H, W) before it, and zeros after it up to the extents of `copy`.
-fn pad(to: &mut Lowering<'_>, source: &Operand, padding: [usize; 2], copy: &Operand) {
-    for n in 0..source.shape.n() as u32 {
-        let copy = sample(copy, n);
-        copies::pad(to, &sample(source, n), (0, padding), &copy);
     }
 }

@@ -45,6 +45,28 @@ pub(super) fn declared<'a>(source: &'a str, line: &'a str) -> Option<Declared<'a
     })
 }
 
+/// `source` with every storage buffer declared read_write.
+pub fn declared_writable(source: &str) -> String {
+    const STORAGE: &str = "var<storage";
+    let mut parts = source.split(STORAGE);
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        text += STORAGE;
+        match part.split_once('>') {
+            Some((access, rest)) if access.trim().is_empty() || is_read(access) => {
+                text = text + ", read_write>" + rest;
+            }
+            _ => text += part,
+        }
+    }
+    text
+}
+
+fn is_read(access: &str) -> bool {
+    let access = access.trim().strip_prefix(',');
+    access.is_some_and(|a| a.trim().trim_end_matches(',').trim_end() == "read")
+}
+
 /// The type behind an alias.
 fn resolve<'a>(source: &'a str, name: &'a str) -> &'a str {
     let alias = format!("alias {name} = ");
@@ -237,6 +259,20 @@ mod tests {
         let text = restore(HEAD, &[stored("x")]).unwrap();
         assert!(text.contains("x: array<Dense>;") && text.contains("y: array<f32>;"));
         assert_eq!(restore(HEAD, &[]).unwrap(), HEAD);
+    }
+
+    #[test]
+    fn buffers_that_are_read_are_declared_writable() {
+        let text = declared_writable(HEAD);
+        assert!(text.contains("var<storage, read_write> x: array<Pack>;"));
+        assert_eq!(text.matches("var<storage, read_write>").count(), 2);
+        assert_eq!(declared_writable(&text), text);
+        for declaration in ["<storage>", "<storage,read>", "<storage , read,>"] {
+            let text = declared_writable(&format!("@binding(1) var{declaration} x: array<f32>;"));
+            assert!(text.contains("var<storage, read_write> x:"), "{text}");
+        }
+        let others = "var<workgroup> tile: array<f32, 64>; var<uniform> params: Params;";
+        assert_eq!(declared_writable(others), others);
     }
 
     #[test]

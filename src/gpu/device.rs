@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[cfg(not(target_arch = "wasm32"))]
 use rayon::prelude::*;
 
+use super::accesses::declared_writable;
 use super::adapter::{
     choose, class_of, enumerate, instance, subgroup_sizes, timestamp_features, wanted_or_variable,
 };
@@ -51,14 +52,28 @@ struct Counters {
 }
 
 /// A kernel goes by its place in memory: one from outside may bear the name of one of ours.
-type PipelineKey = (usize, Constants, Vec<Element>);
+type PipelineKey = (usize, Constants, Vec<Element>, bool);
 
-/// What a pipeline is compiled of: a kernel, its constants, and what each storage buffer holds.
-pub type Wanted<'a> = (&'static Kernel, &'a Constants, &'a [Element]);
+/// What a pipeline is compiled of.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The kernel.
+    pub kernel: &'static Kernel,
+    /// Its specialisation.
+    pub constants: &'a Constants,
+    /// What each storage buffer holds; those beyond the list hold f32.
+    pub elements: &'a [Element],
+    /// Whether all storage buffers are declared read_write: wgpu refuses a dispatch that binds one buffer both for reading
+    /// and for writing, whatever the ranges.
+    pub all_writable: bool,
+}
 
-fn pipeline_key((kernel, constants, elements): Wanted<'_>) -> PipelineKey {
-    let place = std::ptr::from_ref(kernel).addr();
-    (place, constants.clone(), elements.to_vec())
+impl Wanted<'_> {
+    fn key(&self) -> PipelineKey {
+        let place = std::ptr::from_ref(self.kernel).addr();
+        let (constants, elements) = (self.constants.clone(), self.elements.to_vec());
+        (place, constants, elements, self.all_writable)
+    }
 }
 
 /// An open device. Cheap to share behind an `Arc`.
@@ -240,7 +255,7 @@ impl Gpu {
     /// # Errors
     /// [`GpuError::UnknownConstant`] or [`GpuError::Shader`].
     pub fn pipeline(&self, wanted: Wanted<'_>) -> Result<Arc<Pipeline>, GpuError> {
-        let key = pipeline_key(wanted);
+        let key = wanted.key();
         if let Some(found) = lock(&self.pipelines).get(&key) {
             return Ok(found.clone());
         }
@@ -261,12 +276,19 @@ impl Gpu {
     ) -> Result<(), GpuError> {
         let mut missing: BTreeMap<PipelineKey, &'static Kernel> = wanted
             .into_iter()
-            .map(|wanted| (pipeline_key(wanted), wanted.0))
+            .map(|wanted| (wanted.key(), wanted.kernel))
             .collect();
         missing.retain(|key, _| !lock(&self.pipelines).contains_key(key));
         let missing: Vec<_> = missing.into_iter().collect();
-        let compile = |((_, constants, elements), kernel): &(PipelineKey, &'static Kernel)| {
-            self.pipeline((kernel, constants, elements)).map(|_| ())
+        let compile = |(key, kernel): &(PipelineKey, &'static Kernel)| {
+            let (_, constants, elements, all_writable) = key;
+            let wanted = Wanted {
+                kernel,
+                constants,
+                elements,
+                all_writable: *all_writable,
+            };
+            self.pipeline(wanted).map(|_| ())
         };
         #[cfg(not(target_arch = "wasm32"))]
         return missing.par_iter().try_for_each(compile);
@@ -274,11 +296,16 @@ impl Gpu {
         return missing.iter().try_for_each(compile);
     }
 
-    fn compile(&self, (kernel, constants, elements): Wanted<'_>) -> Result<Pipeline, GpuError> {
-        let source = kernel.specialise(constants, elements, self.profile.moves_words())?;
+    fn compile(&self, wanted: Wanted<'_>) -> Result<Pipeline, GpuError> {
+        let kernel = wanted.kernel;
+        let wide = self.profile.moves_words();
+        let mut source = kernel.specialise(wanted.constants, wanted.elements, wide)?;
+        if wanted.all_writable {
+            source = declared_writable(&source);
+        }
         // Error scopes belong to a thread, so that those of two compilations do not meet.
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let pipeline = build_pipeline(&self.device, kernel, &source, self.checked);
+        let pipeline = build_pipeline(&self.device, &wanted, &source, self.checked);
         match pollster::block_on(scope.pop()) {
             Some(error) => Err(GpuError::Shader {
                 kernel: kernel.name.to_owned(),

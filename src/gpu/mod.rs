@@ -12,6 +12,7 @@ mod recording;
 mod stored;
 mod unroll;
 
+pub use accesses::declared_writable;
 pub use adapter::{AdapterSummary, list_adapters};
 pub use device::{Gpu, GpuCounters, GpuOptions, Wanted};
 pub use error::GpuError;

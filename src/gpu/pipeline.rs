@@ -1,6 +1,6 @@
 //! From WGSL text to a compute pipeline with an explicit layout.
 
-use super::{Access, Kernel};
+use super::{Access, Wanted};
 
 /// A compiled kernel.
 #[derive(Debug)]
@@ -34,17 +34,18 @@ fn entry(binding: u32, ty: wgpu::BufferBindingType) -> wgpu::BindGroupLayoutEntr
 /// scope.
 pub(super) fn build_pipeline(
     device: &wgpu::Device,
-    kernel: &Kernel,
+    wanted: &Wanted<'_>,
     source: &str,
     checked: bool,
 ) -> Pipeline {
+    let kernel = wanted.kernel;
     let checked = checked || !kernel.is_shipped();
     let uniform = entry(0, wgpu::BufferBindingType::Uniform);
     let storage = (1..).zip(kernel.access).map(|(binding, access)| {
         entry(
             binding,
             wgpu::BufferBindingType::Storage {
-                read_only: *access == Access::Read,
+                read_only: *access == Access::Read && !wanted.all_writable,
             },
         )
     });

@@ -24,7 +24,8 @@ pub struct Recomputed {
 
 /// Compiles `graph`, whose backward part begins at node `first_backward`, for `device`; `outputs` can be fetched. Values
 /// that cost next to nothing are made again in the backward part. Where the device has a
-/// [memory budget](DeviceProfile::memory_budget) that this does not meet, more are: those that take most bytes off
+/// [memory budget](DeviceProfile::memory_budget) that this does not meet, slots are
+/// [mixed](ProgramOptions::mixed_slots), and more values are made again: those that take most bytes off
 /// the nodes above the budget for each operation, until the planned memory fits. The results are the same bits.
 ///
 /// # Errors
@@ -35,17 +36,21 @@ pub fn compile_training(
     outputs: &[ValueId],
     device: &DeviceProfile,
 ) -> Result<Program, GraphError> {
-    let search = Search {
+    let mut search = Search {
         plan: Recomputation::new(graph, first_backward, outputs),
         graph,
         outputs,
         device,
+        options: ProgramOptions::default(),
     };
     let mut dropped = search.plan.cheap();
-    let mut program = search.compile(&dropped)?;
-    let Some(budget) = device.memory_budget else {
+    let program = search.compile(&dropped)?;
+    let budget = device.memory_budget.unwrap_or(u64::MAX);
+    if program.total_bytes() <= budget {
         return Ok(program);
-    };
+    }
+    search.options.mixed_slots = true;
+    let mut program = search.compile(&dropped)?;
     let mut least = program.total_bytes();
     while program.total_bytes() > budget {
         let Some((root, better)) = search.improve(&dropped, &program)? else {
@@ -64,6 +69,7 @@ struct Search<'a> {
     graph: &'a Graph,
     outputs: &'a [ValueId],
     device: &'a DeviceProfile,
+    options: ProgramOptions,
 }
 
 impl Search<'_> {
@@ -78,9 +84,8 @@ impl Search<'_> {
     ) -> Result<Program, GraphError> {
         let (mut graph, flops) = self.plan.apply(dropped);
         remove_dead_nodes(&mut graph, self.outputs);
-        let options = ProgramOptions::default();
         let (outputs, device) = (self.outputs, self.device);
-        let mut program = Program::compile_with(graph, outputs, device, options, tries)?;
+        let mut program = Program::compile_with(graph, outputs, device, self.options, tries)?;
         let families = dropped.iter().filter_map(|r| self.plan.families().get(r));
         let recomputed = families.map(|f| self.describe(f)).collect();
         program.set_recomputed(recomputed, flops / 2.0);

@@ -4,12 +4,12 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::program::{Program, Storage};
+use super::program::{Bound, Program, Step, Storage};
 use super::{GraphError, Parameters, Role};
 use crate::gpu::{
-    BufferRange, Download, Gpu, GpuBuffer, RecordedDispatch, Recording, Staging, Transfer,
+    BufferRange, Download, Gpu, GpuBuffer, RecordedDispatch, Recording, Staging, Transfer, Wanted,
 };
-use crate::ops::{Dispatch, ValueId};
+use crate::ops::ValueId;
 use crate::tensor::HostTensor;
 
 /// Runs that may be under way at once: the host prepares one while the device computes the other.
@@ -62,7 +62,7 @@ impl Executor {
             .map(|&bytes| gpu.create_storage("slot", bytes))
             .collect::<Result<Vec<_>, _>>()?;
         let inputs = make_inputs(&gpu, &program)?;
-        let find = |storage: &Storage| match *storage {
+        let find = |bound: &Bound| match bound.storage {
             Storage::Slot(slot) => Ok(slots[slot].clone()),
             Storage::Own(value) => own_buffer(&program, &inputs, parameters, value),
         };
@@ -70,12 +70,12 @@ impl Executor {
         let output_buffers = program
             .outputs
             .iter()
-            .map(|(_, storage, _)| find(storage))
+            .map(|(bound, _)| find(bound))
             .collect::<Result<Vec<_>, _>>()?;
         let bytes = program
             .outputs
             .iter()
-            .map(|(_, _, o)| 4 * o.shape.len() as u64)
+            .map(|(_, o)| 4 * o.shape.len() as u64)
             .sum();
         let downloads = (0..DEPTH)
             .map(|_| Download::new(&gpu, bytes))
@@ -158,7 +158,7 @@ impl Executor {
         self.program
             .outputs
             .iter()
-            .map(|(_, _, o)| HostTensor {
+            .map(|(_, o)| HostTensor {
                 shape: o.shape,
                 data: take(o.shape.len()),
             })
@@ -207,10 +207,11 @@ impl Executor {
     /// A value inside another's storage has gaps between its samples, so samples are copied one by one.
     fn push_fetches<'a>(&'a self, to: &'a Download, transfers: &mut Vec<Transfer<'a>>) {
         let mut at = 0;
-        for ((_, _, o), from) in self.program.outputs.iter().zip(&self.output_buffers) {
+        for ((bound, o), from) in self.program.outputs.iter().zip(&self.output_buffers) {
             let bytes = 4 * o.shape.per_sample() as u64;
             for n in 0..o.shape.n() as u64 {
-                let source = 4 * (u64::from(o.offset) + n * u64::from(o.batch_stride));
+                let source =
+                    bound.first + 4 * (u64::from(o.offset) + n * u64::from(o.batch_stride));
                 transfers.push(Transfer::Fetch(from, source, to, at, bytes));
                 at += bytes;
             }
@@ -271,10 +272,17 @@ fn own_buffer(
 /// Uniform bindings must start at multiples of this on every device.
 const UNIFORM_ALIGNMENT: usize = 256;
 
+fn wanted(step: &Step) -> Wanted<'_> {
+    Wanted {
+        all_writable: step.mixed,
+        ..step.dispatch.wanted()
+    }
+}
+
 fn record(
     gpu: &Gpu,
     program: &Program,
-    find: &impl Fn(&Storage) -> Result<GpuBuffer, GraphError>,
+    find: &impl Fn(&Bound) -> Result<GpuBuffer, GraphError>,
 ) -> Result<Recording, GraphError> {
     let mut blocks = Vec::new();
     let mut offsets = Vec::new();
@@ -283,20 +291,17 @@ fn record(
         blocks.extend(&step.dispatch.params);
         blocks.resize(blocks.len().next_multiple_of(UNIFORM_ALIGNMENT), 0);
     }
-    let dispatches = program.steps.iter().map(|step| &step.dispatch);
-    gpu.prepare_pipelines(dispatches.map(Dispatch::wanted))?;
+    gpu.prepare_pipelines(program.steps.iter().map(wanted))?;
     let uniform = gpu.create_uniform("parameter blocks", &blocks)?;
     let mut recording = Recording::new();
     for (step, offset) in program.steps.iter().zip(offsets) {
-        let pipeline = gpu.pipeline(step.dispatch.wanted())?;
-        let storage = step
-            .storage
-            .iter()
-            .map(|bound| Ok((find(&bound.storage)?, bound.first)))
-            .collect::<Result<Vec<_>, GraphError>>()?;
+        let pipeline = gpu.pipeline(wanted(step))?;
+        let storage = step.storage.iter().map(find);
+        let storage = storage.collect::<Result<Vec<_>, _>>()?;
         let ranges: Vec<BufferRange<'_>> = storage
             .iter()
-            .map(|(buffer, first)| buffer.range(*first, program.binding_limit))
+            .zip(&step.storage)
+            .map(|(buffer, bound)| buffer.range(bound.first, bound.bytes))
             .collect();
         let size = (step.dispatch.params.len() as u64).next_multiple_of(16);
         recording.push(RecordedDispatch::new(

@@ -1,4 +1,7 @@
-//! The memory planner: a pure function from lifetimes to slots.
+//! The memory planner: a pure function from lifetimes to places in slots.
+
+/// Tensors start at multiples of this, bytes: the most that WebGPU lets a device ask of where a binding starts.
+pub(super) const ALIGNMENT: u64 = 256;
 
 /// A tensor that needs memory from node `first` to node `last`, both inclusive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,14 +18,28 @@ impl Request {
     fn overlaps(&self, other: &Self) -> bool {
         self.first <= other.last && other.first <= self.last
     }
+
+    /// What it takes of a slot.
+    pub(super) fn room(&self) -> u64 {
+        self.bytes.next_multiple_of(ALIGNMENT)
+    }
 }
 
-/// Which slot each request got, and how large the slots are. Each slot is a buffer of its own, since wgpu tracks and
-/// validates whole buffers.
+/// Where a tensor lies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The slot.
+    pub slot: usize,
+    /// First byte of it, a multiple of 256.
+    pub offset: u64,
+}
+
+/// Where each request lies, and how large the slots are. Each slot is a buffer. wgpu tracks whole buffers, and refuses a
+/// dispatch that reads and writes one by two bindings, so that some tensors must be kept in different slots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemoryPlan {
-    /// The slot of each request.
-    pub slot_of: Vec<usize>,
+    /// The place of each request.
+    pub places: Vec<Place>,
     /// Bytes of each slot.
     pub slots: Vec<u64>,
 }
@@ -34,53 +51,104 @@ impl MemoryPlan {
     }
 }
 
-/// Tries of [`plan_memory`] to find an order that wastes less, and the share of the peak below which a request
-/// is too small to matter there.
-pub(super) const TRIES: usize = 2000;
+/// What a plan must keep to.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    /// Pairs of requests that may not lie in one slot: some dispatch reads one and writes the other.
+    pub apart: &'a [(usize, usize)],
+    /// The most bytes of a slot; no request has more.
+    pub limit: u64,
+}
+
+/// Tries of [`plan_memory`] to find an order that wastes less, how often it begins anew with them, and the share of the
+/// peak below which a request is too small to matter there.
+pub(super) const TRIES: usize = 400;
+const STARTS: usize = 8;
 const SMALL: u64 = 256;
 
-/// Assigns requests to slots: one after the other, the largest first, each into the slot that it enlarges and wastes least
-/// among those whose tenants it never meets, else into a new one ("greedy by size", Pisarchyk and Lee 2020). Then it
-/// moves requests in that order, in a fixed sequence of tries, and keeps what needs fewer bytes. With `reuse` off
-/// each request gets a slot of its own.
-pub fn plan_memory(requests: &[Request], reuse: bool) -> MemoryPlan {
-    plan_with(requests, reuse, TRIES)
+/// Slots among which a request may wish for one.
+const WISHED: usize = 3;
+
+/// Places requests in slots: one after the other, the largest first, each where it enlarges the slots least among the gaps
+/// that tenants alive at the same time leave ("greedy by size", Pisarchyk and Lee 2020), else in a new slot. Then it
+/// moves requests in that order, or lets one wish for a slot, in a fixed sequence of tries, and keeps what needs fewer
+/// bytes; from the start again a few times, since what it comes to differs. With `reuse` off each request gets a slot of its own.
+pub fn plan_memory(requests: &[Request], rules: Rules<'_>, reuse: bool) -> MemoryPlan {
+    plan_with(requests, rules, reuse, TRIES)
 }
 
 /// [`plan_memory`] with another number of tries.
-pub(super) fn plan_with(requests: &[Request], reuse: bool, tries: usize) -> MemoryPlan {
+pub(super) fn plan_with(
+    requests: &[Request],
+    rules: Rules<'_>,
+    reuse: bool,
+    tries: usize,
+) -> MemoryPlan {
     if !reuse {
         return MemoryPlan {
-            slot_of: (0..requests.len()).collect(),
-            slots: requests.iter().map(|r| r.bytes).collect(),
+            places: (0..requests.len())
+                .map(|slot| Place { slot, offset: 0 })
+                .collect(),
+            slots: requests.iter().map(|r| r.room().min(rules.limit)).collect(),
         };
     }
     let least = peak_bytes(requests);
-    let mut order: Vec<usize> = (0..requests.len()).collect();
-    order.sort_by_key(|&i| (std::cmp::Reverse(requests[i].bytes), i));
-    let large = order
-        .iter()
-        .take_while(|&&i| requests[i].bytes >= least / SMALL)
-        .count();
-    let rest = order.split_off(large);
-    let mut best = Packing::of(requests, &order);
+    let mut list: Vec<usize> = (0..requests.len()).collect();
+    list.sort_by_key(|&i| (std::cmp::Reverse(requests[i].bytes), i));
+    let is_large = |i: &&usize| requests[**i].bytes >= least / SMALL;
+    let large = list.iter().take_while(is_large).count();
+    let rest = list.split_off(large);
+    let problem = Problem::new(requests, rules);
+    let first = Order {
+        list,
+        wishes: vec![None; requests.len()],
+    };
+    let mut best = Packing::of(&problem, &first);
     let mut random = 1u64;
-    for _ in 0..tries {
-        if best.total() <= least || large < 2 {
-            break;
+    for _ in 0..STARTS {
+        let mut order = first.clone();
+        let mut packing = Packing::of(&problem, &order);
+        for _ in 0..tries {
+            if best.total().min(packing.total()) <= least || large < 2 {
+                break;
+            }
+            let tried = order.changed(&mut random, !rules.apart.is_empty());
+            let found = Packing::of(&problem, &tried);
+            if found.total() <= packing.total() {
+                (packing, order) = (found, tried);
+            }
         }
-        let mut tried = order.clone();
-        let moved = tried.remove(draw(&mut random, large));
-        tried.insert(draw(&mut random, large), moved);
-        let packing = Packing::of(requests, &tried);
-        if packing.total() <= best.total() {
-            (best, order) = (packing, tried);
+        if packing.total() < best.total() {
+            best = packing;
         }
     }
     for i in rest {
-        best.add(requests, i);
+        best.add(&problem, i, None);
     }
-    best.plan(requests.len())
+    best.plan
+}
+
+/// In which order requests are placed, and the slot that each wishes for.
+#[derive(Clone)]
+struct Order {
+    list: Vec<usize>,
+    wishes: Vec<Option<usize>>,
+}
+
+impl Order {
+    /// The same with one request elsewhere in the list or, where `may_wish`, perhaps with another wish.
+    fn changed(&self, random: &mut u64, may_wish: bool) -> Self {
+        let mut changed = self.clone();
+        let at = draw(random, self.list.len());
+        if may_wish && draw(random, 2) == 0 {
+            let wish = draw(random, WISHED + 1);
+            changed.wishes[self.list[at]] = (wish < WISHED).then_some(wish);
+        } else {
+            let moved = changed.list.remove(at);
+            changed.list.insert(draw(random, self.list.len()), moved);
+        }
+        changed
+    }
 }
 
 /// A number below `end`: Knuth's linear congruential generator, so that a plan is the same everywhere.
@@ -91,62 +159,124 @@ fn draw(state: &mut u64, end: usize) -> usize {
     ((*state >> 33) % end as u64) as usize
 }
 
+struct Problem<'a> {
+    requests: &'a [Request],
+    apart: Vec<Vec<usize>>,
+    limit: u64,
+}
+
+impl<'a> Problem<'a> {
+    fn new(requests: &'a [Request], rules: Rules<'_>) -> Self {
+        let mut apart = vec![Vec::new(); requests.len()];
+        for &(a, b) in rules.apart {
+            apart[a].push(b);
+            apart[b].push(a);
+        }
+        Self {
+            requests,
+            apart,
+            limit: rules.limit,
+        }
+    }
+}
+
 /// Slots that are being filled.
 struct Packing {
-    slots: Vec<u64>,
-    tenants: Vec<Vec<usize>>,
+    plan: MemoryPlan,
+    is_placed: Vec<bool>,
+    /// What lies in each slot, by offset.
+    tenants: Vec<Vec<Tenant>>,
+}
+
+#[derive(Clone, Copy)]
+struct Tenant {
+    first: u64,
+    end: u64,
+    request: usize,
 }
 
 impl Packing {
-    fn of(requests: &[Request], order: &[usize]) -> Self {
+    fn of(problem: &Problem<'_>, order: &Order) -> Self {
+        let requests = problem.requests.len();
         let mut packing = Self {
-            slots: Vec::new(),
+            plan: MemoryPlan {
+                places: vec![Place::default(); requests],
+                slots: Vec::new(),
+            },
+            is_placed: vec![false; requests],
             tenants: Vec::new(),
         };
-        for &i in order {
-            packing.add(requests, i);
+        for &i in &order.list {
+            packing.add(problem, i, order.wishes[i]);
         }
         packing
     }
 
-    fn add(&mut self, requests: &[Request], i: usize) {
-        let bytes = requests[i].bytes;
-        let is_free = |slot: &usize| {
-            self.tenants[*slot]
-                .iter()
-                .all(|&t| !requests[t].overlaps(&requests[i]))
-        };
-        let slot = (0..self.slots.len()).filter(is_free).min_by_key(|&s| {
-            let size = self.slots[s];
-            (bytes.saturating_sub(size), size.saturating_sub(bytes))
-        });
-        match slot {
-            Some(slot) => {
-                self.slots[slot] = self.slots[slot].max(bytes);
-                self.tenants[slot].push(i);
-            }
-            None => {
-                self.slots.push(bytes);
-                self.tenants.push(vec![i]);
-            }
+    fn add(&mut self, problem: &Problem<'_>, i: usize, wish: Option<usize>) {
+        let room = problem.requests[i].room();
+        let mut is_open = vec![true; self.tenants.len()];
+        for &other in problem.apart[i].iter().filter(|&&o| self.is_placed[o]) {
+            is_open[self.plan.places[other].slot] = false;
         }
+        let wish = wish.filter(|&w| is_open.get(w) == Some(&true));
+        let place = (0..self.tenants.len())
+            .filter(|&slot| is_open[slot] && wish.is_none_or(|w| w == slot))
+            .filter_map(|slot| {
+                let (offset, waste) = self.gap(problem, i, slot);
+                let growth = (offset + room).saturating_sub(self.plan.slots[slot]);
+                (offset + room <= problem.limit).then_some((growth, waste, slot, offset))
+            })
+            .min()
+            .map(|(_, _, slot, offset)| Place { slot, offset });
+        self.put(i, room.min(problem.limit), place);
+    }
+
+    /// Puts a request into its place, or into a new slot.
+    fn put(&mut self, i: usize, room: u64, place: Option<Place>) {
+        let place = place.unwrap_or_else(|| {
+            self.plan.slots.push(0);
+            self.tenants.push(Vec::new());
+            Place {
+                slot: self.tenants.len() - 1,
+                offset: 0,
+            }
+        });
+        let end = place.offset + room;
+        let slot = &mut self.plan.slots[place.slot];
+        *slot = end.max(*slot);
+        self.plan.places[i] = place;
+        self.is_placed[i] = true;
+        let tenants = &mut self.tenants[place.slot];
+        let at = tenants.partition_point(|t| t.first <= place.offset);
+        let tenant = Tenant {
+            first: place.offset,
+            end,
+            request: i,
+        };
+        tenants.insert(at, tenant);
+    }
+
+    /// The tightest gap of a slot for a request, else its end: the offset, and what would be left free there.
+    fn gap(&self, problem: &Problem<'_>, i: usize, slot: usize) -> (u64, u64) {
+        let request = &problem.requests[i];
+        let room = request.room();
+        let mut free = 0;
+        let mut tightest: Option<(u64, u64)> = None;
+        let tenants = self.tenants[slot].iter();
+        for tenant in tenants.filter(|t| problem.requests[t.request].overlaps(request)) {
+            if let Some(waste) = tenant.first.checked_sub(free + room)
+                && tightest.is_none_or(|(_, least)| waste < least)
+            {
+                tightest = Some((free, waste));
+            }
+            free = free.max(tenant.end);
+        }
+        let end = self.plan.slots[slot].saturating_sub(free + room);
+        tightest.unwrap_or((free, end))
     }
 
     fn total(&self) -> u64 {
-        self.slots.iter().sum()
-    }
-
-    fn plan(self, requests: usize) -> MemoryPlan {
-        let mut slot_of = vec![0; requests];
-        for (slot, tenants) in self.tenants.iter().enumerate() {
-            for &tenant in tenants {
-                slot_of[tenant] = slot;
-            }
-        }
-        MemoryPlan {
-            slot_of,
-            slots: self.slots,
-        }
+        self.plan.total_bytes()
     }
 }
 

@@ -264,7 +264,12 @@ pub struct Dispatch {
 impl Dispatch {
     /// The pipeline that it runs.
     pub fn wanted(&self) -> Wanted<'_> {
-        (self.kernel, &self.constants, &self.elements)
+        Wanted {
+            kernel: self.kernel,
+            constants: &self.constants,
+            elements: &self.elements,
+            all_writable: false,
+        }
     }
 }
 

@@ -28,7 +28,10 @@ pub fn run_once(
     feeds: &[(ValueId, &[f32])],
     reuse_memory: bool,
 ) -> Vec<HostTensor> {
-    let options = ProgramOptions { reuse_memory };
+    let options = ProgramOptions {
+        reuse_memory,
+        ..ProgramOptions::default()
+    };
     let program = Program::compile(graph, outputs, gpu().profile(), options).unwrap();
     let mut parameters = Parameters::new(gpu(), 0);
     let executor = Executor::new(program, &mut parameters).unwrap();

@@ -99,7 +99,14 @@ fn net() -> Net {
 }
 
 fn run(net: &Net, graph: Graph, reuse_memory: bool) -> (Vec<HostTensor>, u64) {
-    let options = ProgramOptions { reuse_memory };
+    let options = ProgramOptions {
+        reuse_memory,
+        ..ProgramOptions::default()
+    };
+    run_with(net, graph, options)
+}
+
+fn run_with(net: &Net, graph: Graph, options: ProgramOptions) -> (Vec<HostTensor>, u64) {
     let program = Program::compile(graph, &net.outputs, gpu().profile(), options).unwrap();
     let bytes = program.memory_plan().total_bytes();
     (execute(net, program), bytes)
@@ -133,6 +140,13 @@ fn storage_that_is_shared_and_taken_over_changes_no_bit() {
     let (shared, bytes) = run(&net, net.graph.clone(), true);
     assert_same_bits(&shared, &apart);
     assert!(bytes < most / 2, "{bytes} of {most}");
+    let options = ProgramOptions {
+        mixed_slots: true,
+        ..ProgramOptions::default()
+    };
+    let (mixed, closer) = run_with(&net, net.graph.clone(), options);
+    assert_same_bits(&mixed, &apart);
+    assert!(closer <= bytes, "{closer} of {bytes}");
 }
 
 #[test]
@@ -158,14 +172,14 @@ fn the_storage_of_a_sum_is_that_of_a_dying_operand() {
     let two = add(&mut graph, x, x).unwrap();
     let three = add(&mut graph, x, two).unwrap();
     let six = add(&mut graph, three, three).unwrap();
-    let slots = |outputs: &[ValueId]| {
+    let tensors = |outputs: &[ValueId]| {
         let (graph, options) = (graph.clone(), ProgramOptions::default());
         let program = Program::compile(graph, outputs, gpu().profile(), options).unwrap();
-        program.memory_plan().slots.len()
+        program.memory_plan().total_bytes() / SHAPE.bytes()
     };
     // x is the host's and `three` is both operands of the last sum: only `two` is taken over.
-    assert_eq!(slots(&[six]), 2);
-    assert_eq!(slots(&[six, two]), 3);
+    assert_eq!(tensors(&[six]), 2);
+    assert_eq!(tensors(&[six, two]), 3);
     let found = {
         let options = ProgramOptions::default();
         let program =

@@ -1,10 +1,16 @@
-//! The planner: no two tenants of a slot ever meet, and it never needs less than the peak nor more than no reuse.
+//! The planner: tenants that are alive together never overlap, and it never needs less than the peak nor more than no
+//! reuse.
 
 use proptest::prelude::*;
-use voxseg::graph::{MemoryPlan, Request, peak_bytes, plan_memory};
+use voxseg::graph::{MemoryPlan, Place, Request, Rules, peak_bytes, plan_memory};
+
+const NONE: Rules<'_> = Rules {
+    apart: &[],
+    limit: u64::MAX,
+};
 
 fn requests() -> impl Strategy<Value = Vec<Request>> {
-    let one = (1u64..1000, 0usize..40, 0usize..10).prop_map(|(bytes, first, len)| Request {
+    let one = (1u64..10_000, 0usize..40, 0usize..10).prop_map(|(bytes, first, len)| Request {
         bytes,
         first,
         last: first + len,
@@ -12,43 +18,96 @@ fn requests() -> impl Strategy<Value = Vec<Request>> {
     proptest::collection::vec(one, 0..60)
 }
 
-fn check(requests: &[Request], plan: &MemoryPlan) {
+/// Requests, and pairs of them that may not lie in one slot.
+fn with_pairs() -> impl Strategy<Value = (Vec<Request>, Vec<(usize, usize)>)> {
+    let number = any::<prop::sample::Index>();
+    let pairs = proptest::collection::vec((number, any::<prop::sample::Index>()), 0..40);
+    (requests(), pairs).prop_map(|(list, pairs)| {
+        let pair = |(a, b): &(prop::sample::Index, prop::sample::Index)| {
+            (a.index(list.len()), b.index(list.len()))
+        };
+        let pairs = match list.is_empty() {
+            true => Vec::new(),
+            false => pairs.iter().map(pair).filter(|(a, b)| a != b).collect(),
+        };
+        (list, pairs)
+    })
+}
+
+fn check(requests: &[Request], rules: Rules<'_>, plan: &MemoryPlan) {
+    assert!(plan.slots.iter().all(|&bytes| bytes <= rules.limit));
     for (i, a) in requests.iter().enumerate() {
-        assert!(plan.slots[plan.slot_of[i]] >= a.bytes);
-        for (j, b) in requests.iter().enumerate().skip(i + 1) {
+        let Place { slot, offset } = plan.places[i];
+        assert!(offset.is_multiple_of(256) && plan.slots[slot] >= offset + a.bytes);
+        for (b, other) in requests.iter().zip(&plan.places).skip(i + 1) {
             let meet = a.first <= b.last && b.first <= a.last;
-            assert!(
-                !meet || plan.slot_of[i] != plan.slot_of[j],
-                "{a:?} and {b:?} share slot {}",
-                plan.slot_of[i]
-            );
+            let overlap = slot == other.slot
+                && offset < other.offset + b.bytes
+                && other.offset < offset + a.bytes;
+            assert!(!meet || !overlap, "{a:?} and {b:?} overlap");
+        }
+    }
+    for &(a, b) in rules.apart {
+        assert_ne!(plan.places[a].slot, plan.places[b].slot, "{a} beside {b}");
+    }
+}
+
+fn rounded(requests: &[Request]) -> u64 {
+    let rooms = requests.iter().map(|r| r.bytes.next_multiple_of(256));
+    rooms.sum()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn what_is_alive_together_never_overlaps((list, apart) in with_pairs()) {
+        for rules in [NONE, Rules { apart: &apart, limit: 20_000 }] {
+            let shared = plan_memory(&list, rules, true);
+            check(&list, rules, &shared);
+            let alone = plan_memory(&list, rules, false);
+            check(&list, rules, &alone);
+            let sum = rounded(&list);
+            prop_assert_eq!(alone.total_bytes(), sum);
+            prop_assert!(shared.total_bytes() <= sum);
+            prop_assert!(shared.total_bytes() >= peak_bytes(&list));
+            prop_assert_eq!(plan_memory(&list, rules, true), shared);
         }
     }
 }
 
-proptest! {
-    #[test]
-    fn tenants_of_a_slot_never_meet(list in requests()) {
-        let shared = plan_memory(&list, true);
-        check(&list, &shared);
-        let apart = plan_memory(&list, false);
-        check(&list, &apart);
-        let sum: u64 = list.iter().map(|r| r.bytes).sum();
-        prop_assert_eq!(apart.total_bytes(), sum);
-        prop_assert!(shared.total_bytes() <= sum);
-        prop_assert!(shared.total_bytes() >= peak_bytes(&list));
-        prop_assert_eq!(plan_memory(&list, true), shared);
-    }
+fn chain(length: usize) -> Vec<Request> {
+    let link = |i| Request {
+        bytes: 256,
+        first: i,
+        last: i + 1,
+    };
+    (0..length).map(link).collect()
 }
 
 #[test]
-fn a_chain_of_equal_tensors_needs_two_slots() {
-    let list: Vec<Request> = (0..10)
-        .map(|i| Request {
-            bytes: 64,
-            first: i,
-            last: i + 1,
-        })
-        .collect();
-    assert_eq!(plan_memory(&list, true).slots, [64, 64]);
+fn a_chain_of_equal_tensors_needs_room_for_two() {
+    let list = chain(10);
+    assert_eq!(plan_memory(&list, NONE, true).slots, [512]);
+    let apart: Vec<(usize, usize)> = (1..10).map(|i| (i - 1, i)).collect();
+    let rules = Rules {
+        apart: &apart,
+        ..NONE
+    };
+    assert_eq!(plan_memory(&list, rules, true).slots, [256, 256]);
+    let rules = Rules { limit: 300, ..NONE };
+    assert_eq!(plan_memory(&list, rules, true).slots, [256, 256]);
+}
+
+#[test]
+fn several_tensors_lie_side_by_side_in_the_place_of_a_large_one() {
+    let request = |bytes, first, last| Request { bytes, first, last };
+    let list = [
+        request(1024, 0, 1),
+        request(512, 1, 4),
+        request(512, 2, 3),
+        request(512, 2, 5),
+    ];
+    assert_eq!(plan_memory(&list, NONE, true).total_bytes(), 1536);
+    assert_eq!(peak_bytes(&list), 1536);
 }

@@ -6,7 +6,10 @@ use std::sync::OnceLock;
 
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
-use voxseg::gpu::{Access, AdapterClass, Constants, DeviceProfile, Gpu, GpuOptions, Kernel};
+use voxseg::gpu::{
+    Access, AdapterClass, Constants, DeviceProfile, Gpu, GpuOptions, Kernel, Wanted,
+    declared_writable,
+};
 use voxseg::graph::Program;
 use voxseg::losses::LossConfig;
 use voxseg::models::{PlainNet, UNetConfig, plain_unet, residual_encoder_unet};
@@ -197,6 +200,9 @@ fn every_kernel_compiles_for_every_backend_and_matches_its_rust_side() {
     for (kernel, specialisations) in kernels() {
         parse(kernel, kernel.source);
         assert!(!specialisations.is_empty(), "{}", kernel.name);
+        let first = kernel.specialise(&specialisations[0], &[], false).unwrap();
+        let (module, info) = parse(kernel, &declared_writable(&first));
+        write_everywhere(kernel, &module, &info);
         for constants in specialisations {
             // What is done to one buffer does not depend on the others, so that f16 in all of them covers every mixture.
             for elements in [vec![], halves(kernel)] {
@@ -309,15 +315,19 @@ fn only_kernels_of_this_library_run_without_bounds_checks() {
         .into_iter()
         .find(|(kernel, _)| kernel.name == FOREIGN.name)
         .unwrap();
+    let is_checked = |gpu: &Gpu, kernel: &'static Kernel, constants: &Constants| {
+        let wanted = Wanted {
+            kernel,
+            constants,
+            elements: &[],
+            all_writable: false,
+        };
+        gpu.pipeline(wanted).unwrap().is_checked()
+    };
     // Whichever comes first, and under one name: each is compiled as what it is.
-    assert!(gpu.pipeline((&FOREIGN, &vec![], &[])).unwrap().is_checked());
-    assert!(!gpu.pipeline((ours, &lists[0], &[])).unwrap().is_checked());
-    assert!(gpu.pipeline((&FOREIGN, &vec![], &[])).unwrap().is_checked());
-    assert!(
-        open(true)
-            .pipeline((ours, &lists[0], &[]))
-            .unwrap()
-            .is_checked()
-    );
+    assert!(is_checked(&gpu, &FOREIGN, &vec![]));
+    assert!(!is_checked(&gpu, ours, &lists[0]));
+    assert!(is_checked(&gpu, &FOREIGN, &vec![]));
+    assert!(is_checked(&open(true), ours, &lists[0]));
     assert!(ours.is_shipped() && !FOREIGN.is_shipped());
 }

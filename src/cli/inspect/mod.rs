@@ -367,11 +367,16 @@ impl Inspection<'_> {
             ("alive at the peak", Align::Left),
             ("MiB", Align::Right),
             ("slot", Align::Right),
+            ("from byte", Align::Right),
         ]);
         let (_, residents) = self.planned().0.residents_at_peak();
         for resident in residents.iter().take(LISTED) {
-            let slot = resident.slot.to_string();
-            table.row([resident.name.clone(), mib(resident.bytes), slot]);
+            table.row([
+                resident.name.clone(),
+                mib(resident.bytes),
+                resident.slot.to_string(),
+                grouped(resident.offset),
+            ]);
         }
         if let Some(rest) = residents.get(LISTED..).filter(|rest| !rest.is_empty()) {
             let bytes = rest.iter().map(|r| r.bytes).sum();

@@ -1,5 +1,6 @@
 //! Training: configuration, the one graph of a step, batches, the loop.
 
+mod cases;
 mod choices;
 mod config;
 mod error;
@@ -9,6 +10,7 @@ mod memory;
 mod network;
 mod run;
 mod session;
+mod setup;
 mod summary;
 mod tuning;
 mod validation;

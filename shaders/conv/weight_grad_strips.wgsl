@@ -7,12 +7,14 @@
 // Index map: one workgroup = one subgroup of 8 = 8 * OCV output channels (blocks along x of the grid) x IC input
 // channels (blocks along y) x one tap along z, for one part of the strips (both in z of the grid). Rows of x come from a
 // copy padded in y and x; planes outside x are skipped. Channels beyond the end repeat the last one; nobody reads
-// their sums. A tile of the parameters is a strip here, tiles_h its rows. Sums lie in `partial` as [part][tap z][block o][block c][c][tap y][o / 8][tap x][lane].
+// their sums. A tile of the parameters is a strip here, tiles_h its rows. Sums lie in `partial` as
+// [part][tap z][block o][block c][c][tap y][o / 8][tap x][lane].
 // Accuracy: sequential f32 sums of at most voxels / parts products, added up by weight_grad_parts.wgsl. Deterministic.
 // Measured on lavapipe (2 cores, 8 lanes) beside weight_grad_lanes in turns, GFLOP by second of processor time, both cores:
-// 16->16 at 64^3 56 (49), 64->32 at 32^3 57 (53), 128->64 at 16^3 52 (55). Rejected there: two and four rows a step (0.9 to 1.0 of the
-// speed), 16 input channels (1.0), 32 output channels an invocation (1.0): the sums, which do not fit the registers, then cost what
-// the loads save. Of the time 40 % are loads, though a step has but four.
+// 16->16 at 64^3 56 (49), 64->32 at 32^3 57 (53), 128->64 at 16^3 52 (55); 5x5x5 16->16 at 32^3 36 where the general kernel
+// reaches 1.6. Rejected: two and four rows a step (0.9 to 1.0 of the speed), 16 input channels (1.0), 32 output channels an
+// invocation (1.0): the sums, which do not fit the registers, then cost what the loads save. Of the time 40 % are loads, though
+// a step has but four.
 
 struct Params {
     x_first: u32,
@@ -47,10 +49,12 @@ const LANES: u32 = 8u;
 const WIDTH: u32 = 8u + KW - 1u;
 const WORDS: u32 = (WIDTH + 7u) / 8u;
 const LOADS: u32 = (IC * WORDS + LANES - 1u) / LANES;
+// Vectors of the taps along x.
+const TAPS: u32 = (KW + 3u) / 4u;
 const SUMS: u32 = IC * KH * OCV;
 // Vectors of a row of dy.
 const ROW: u32 = 2u * OCV;
-const_assert KW <= 4u;
+const_assert KW <= 8u;
 
 // Eight voxels of a row.
 alias Word = mat2x4<f32>;
@@ -84,7 +88,7 @@ fn main(
         y_at[o] = params.y_first + min(first_o + o * LANES, params.channels_out - 1u) * params.y_channel;
     }
 
-    var sums: array<vec4<f32>, SUMS>;
+    var sums: array<vec4<f32>, SUMS * TAPS>;
     let first = part * params.tiles_per_part;
     let last = min(first + params.tiles_per_part, params.tiles);
     for (var strip = first; strip < last; strip++) {
@@ -125,12 +129,12 @@ fn main(
             // unroll
             for (var c: u32 = 0u; c < IC; c++) {
                 // The numbers under the taps along x of each voxel, side by side in a vector.
-                var window: array<vec4<f32>, 8>;
+                var window: array<vec4<f32>, 8 * TAPS>;
                 // unroll
                 for (var v: u32 = 0u; v < 8u; v++) {
                     // unroll
                     for (var kx: u32 = 0u; kx < KW; kx++) {
-                        window[v][kx] = subgroupShuffle(
+                        window[v * TAPS + kx / 4u][kx % 4u] = subgroupShuffle(
                             xs[(c * WORDS + (v + kx) / 8u) / LANES * 2u + (v + kx) % 8u / 4u][(v + kx) % 4u],
                             (c * WORDS + (v + kx) / 8u) % LANES,
                         );
@@ -142,8 +146,11 @@ fn main(
                     for (var ky: u32 = 0u; ky < KH; ky++) {
                         // unroll
                         for (var o: u32 = 0u; o < OCV; o++) {
-                            sums[(c * KH + ky) * OCV + o] +=
-                                dys[ky * ROW + 2u * o + v / 4u][v % 4u] * window[v];
+                            // unroll
+                            for (var t: u32 = 0u; t < TAPS; t++) {
+                                sums[((c * KH + ky) * OCV + o) * TAPS + t] +=
+                                    dys[ky * ROW + 2u * o + v / 4u][v % 4u] * window[v * TAPS + t];
+                            }
                         }
                     }
                 }
@@ -156,7 +163,7 @@ fn main(
     for (var i: u32 = 0u; i < SUMS; i++) {
         // unroll
         for (var kx: u32 = 0u; kx < KW; kx++) {
-            partial[((block * SUMS + i) * KW + kx) * LANES + lane] = sums[i][kx];
+            partial[((block * SUMS + i) * KW + kx) * LANES + lane] = sums[i * TAPS + kx / 4u][kx % 4u];
         }
     }
 }

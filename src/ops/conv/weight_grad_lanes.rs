@@ -108,12 +108,14 @@ const fn tiling(kernel: usize, stride: usize, vectors: usize, channels: usize) -
 /// The windows there are kernels for. More channels an invocation is faster (3x3 with 8 of them by a tenth to a sixth) and
 /// takes longer to compile (1.4 s for 0.9); fewer waste less of the few channels at the ends of a network. Of equal ones
 /// the first is taken.
-static TILINGS: [Tiling; 10] = [
+static TILINGS: [Tiling; 12] = [
     tiling(3, 1, 2, 8),
     tiling(3, 1, 2, 4),
     tiling(3, 1, 1, 4),
     tiling(3, 1, 2, 1),
     tiling(3, 1, 1, 1),
+    tiling(5, 1, 2, 4),
+    tiling(5, 1, 2, 1),
     tiling(3, 2, 2, 4),
     tiling(2, 2, 2, 8),
     tiling(1, 1, 4, 16),
@@ -141,7 +143,12 @@ impl Tiling {
 
     /// Whether the kernel for strips takes it.
     fn walks_strips(&self) -> bool {
-        self.kernel == [3, 3] && self.stride == [1, 1]
+        self.kernel[0] > 2 && self.stride == [1, 1]
+    }
+
+    /// Whether the kernel for tiles does: wider windows would be too much text.
+    fn has_tiles(&self) -> bool {
+        self.kernel[0] <= 3
     }
 
     fn constants(&self, cut: Cut) -> Constants {
@@ -167,6 +174,7 @@ impl Tiling {
 pub(super) fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
     let tiles = TILINGS
         .iter()
+        .filter(|t| t.has_tiles())
         .flat_map(|t| TILE_SHAPES.map(|tile| t.constants(Cut::Tiles(tile))))
         .collect();
     let strips = TILINGS.iter().filter(|t| t.walks_strips());
@@ -208,7 +216,8 @@ impl Plan {
             .into_iter()
             .min_by_key(|&tile| counts(tile).iter().product::<usize>())?;
         let mut cut = Cut::Tiles(tile);
-        if tiling.walks_strips() && tile[1] == STRIP && h >= MIN_STRIP_HEIGHT {
+        let is_large = tile[1] == STRIP && h >= MIN_STRIP_HEIGHT;
+        if tiling.walks_strips() && (is_large || !tiling.has_tiles()) {
             (cut, tile) = (Cut::Strips, [h, STRIP]);
         }
         Some(Self {

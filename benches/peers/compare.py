@@ -47,15 +47,16 @@ def cases(edges):
     return found
 
 
-def cargo(*arguments, target):
-    """Builds and gives the executable that cargo names last."""
+def cargo(name, *arguments, target):
+    """Builds and gives the executable called `name`."""
     command = ["cargo", *arguments, "--locked", "--message-format=json-render-diagnostics", "--target-dir", target]
     output = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
-    return [m["executable"] for m in map(json.loads, output.splitlines()) if m.get("executable")][-1]
+    made = [m for m in map(json.loads, output.splitlines()) if m.get("executable")]
+    return next(m["executable"] for m in made if m["target"]["name"] == name)
 
 
 def voxseg(options):
-    binary = cargo("bench", "--bench", "peers", "--no-run", "--profile", options.profile, target=TARGET)
+    binary = cargo("peers", "bench", "--bench", "peers", "--no-run", "--profile", options.profile, target=TARGET)
     return {"voxseg": [binary, "--serve"]}
 
 
@@ -71,7 +72,7 @@ def burn(options):
     manifest = os.path.join(ROOT, "benches/peers/burn/Cargo.toml")
     features = ["--features", "wgpu"] if "burn-wgpu" in options.peers else []
     build = ["build", "--release", "--manifest-path", manifest, *features]
-    binary = cargo(*build, target=os.path.join(TARGET, "burn"))
+    binary = cargo("burn-peer", *build, target=os.path.join(TARGET, "burn"))
     return {name: [binary, name.removeprefix("burn-")] for name in ("burn-flex", "burn-wgpu")}
 
 
@@ -83,7 +84,7 @@ def start_all(options):
             continue
         try:
             commands |= builder(options)
-        except (OSError, subprocess.CalledProcessError, IndexError) as error:
+        except (OSError, subprocess.CalledProcessError, StopIteration) as error:
             if prefix == "voxseg":
                 raise
             print(f"{prefix} is left out: it could not be set up: {error}", file=sys.stderr)

@@ -69,11 +69,20 @@ def pytorch(options):
 
 
 def burn(options):
-    manifest = os.path.join(ROOT, "benches/peers/burn/Cargo.toml")
-    features = ["--features", "wgpu"] if "burn-wgpu" in options.peers else []
-    build = ["build", "--release", "--manifest-path", manifest, *features]
-    binary = cargo("burn-peer", *build, target=os.path.join(TARGET, "burn"))
-    return {name: [binary, name.removeprefix("burn-")] for name in ("burn-flex", "burn-wgpu")}
+    """Burn as it comes, and with AVX-512 in its products of matrices, which it leaves off: that is a build of its own."""
+
+    def build(folder, feature):
+        manifest = os.path.join(ROOT, "benches/peers/burn/Cargo.toml")
+        command = ["build", "--release", "--manifest-path", manifest, *(["--features", feature] if feature else [])]
+        return cargo("burn-peer", *command, target=os.path.join(TARGET, folder))
+
+    found = {}
+    if {"burn-flex", "burn-wgpu"} & set(options.peers):
+        binary = build("burn", "wgpu" if "burn-wgpu" in options.peers else None)
+        found = {"burn-flex": [binary, "flex"], "burn-wgpu": [binary, "wgpu"]}
+    if "burn-flex-avx512" in options.peers:
+        found["burn-flex-avx512"] = [build("burn-avx512", "avx512"), "flex"]
+    return found
 
 
 def start_all(options):
@@ -141,7 +150,7 @@ def measure_start(edge, peers, results):
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--peers", default="voxseg,pytorch-cpu,pytorch-cuda,burn-flex,burn-wgpu")
+    parser.add_argument("--peers", default="voxseg,pytorch-cpu,pytorch-cuda,burn-flex,burn-flex-avx512,burn-wgpu")
     parser.add_argument("--edges", default="32,64", help="edges of the patch of the whole step, rising")
     parser.add_argument("--quick", action="store_true", help="only the whole step, at 32^3")
     parser.add_argument("--only", default="", help="regular expression that a case's title must match")

@@ -5,7 +5,7 @@
 //   * a lane owns BLOCKS output channels (8 apart) of a tile of TILE_D x TILE_H x TILE_W voxels;
 //   * the input tile with its halo is loaded as vec4, another vec4 by each lane, and every value is then shuffled to all
 //     lanes, from constant lanes out of constant registers;
-//   * the weights are packed so that a lane loads four of its own at once.
+//   * the weights are packed so that a lane loads eight of its own at once.
 // The sum over taps is the inner order: the BLOCKS * PAIR * 4 accumulators of four voxels stay live through all taps.
 //
 // One source serves every window: forward, and (with weights packed that way) the input gradient, which is a forward
@@ -66,7 +66,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> packed_weights: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> packed_weights: array<mat2x4<f32>>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
 
@@ -92,7 +92,7 @@ const ENTRIES: u32 = CHANNELS * TILE_D * IN_H * ROW;
 const LOADS: u32 = (ENTRIES + LANES - 1u) / LANES;
 const TAPS: u32 = CHANNELS * KERNEL_H * KERNEL_W;
 const PLACES: u32 = BLOCKS * PAIR;
-const WEIGHTS: u32 = (TAPS * PLACES + 3u) / 4u;
+const WEIGHTS: u32 = (TAPS * PLACES + 7u) / 8u;
 const TILE_V: u32 = TILE_W / 4u;
 const SUMS: u32 = TILE_D * TILE_H * TILE_V * PLACES;
 
@@ -102,7 +102,7 @@ const_assert TILE_W % 4u == 0u;
 const NOWHERE: u32 = 0x80000000u;
 
 var<private> tile: array<vec4<f32>, LOADS>;
-var<private> weights: array<vec4<f32>, WEIGHTS>;
+var<private> weights: array<vec4<f32>, 2u * WEIGHTS>;
 var<private> sums: array<vec4<f32>, SUMS>;
 
 // Column `column` of row `row` of the input tile, in all lanes.
@@ -206,7 +206,9 @@ fn main(
             }
             // unroll
             for (var i: u32 = 0u; i < WEIGHTS; i++) {
-                weights[i] = packed_weights[weight + i * LANES];
+                let eight = packed_weights[weight + i * LANES];
+                weights[2u * i] = eight[0];
+                weights[2u * i + 1u] = eight[1];
             }
             weight += WEIGHTS * LANES;
             // unroll

@@ -1,6 +1,6 @@
-// The weights in the order in which lanes.wgsl loads them: [class][block][step][quad][lane] of vec4, where output
+// The weights in the order in which lanes.wgsl loads them: [class][block][step][word][lane] of eight, where output
 // channel = (block * BLOCKS + b) * 8 + lane, step = (channels of the input, CHANNELS at a time; planes of the window), and the
-// four weights of a quad follow each other in (channel of the step, row, column, b, parity class of the column where there
+// eight weights of a word follow each other in (channel of the step, row, column, b, parity class of the column where there
 // is a pair of them). Zeros where there is no weight.
 //
 // Tap j along an axis is tap first + class * class_step + step * j of w: forward j itself (0, 0, 1); for the input
@@ -61,7 +61,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let block = group.y;
     let places = params.blocks * params.pair;
     let count = params.channels * params.taps_h * params.taps_w * places;
-    let quads = (count + 3u) / 4u;
+    let words = (count + 7u) / 8u;
     let first = block % params.blocks_out * params.blocks * LANES + lane;
     let parity_index = block / params.blocks_out;
     let parity = vec3(
@@ -69,13 +69,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         parity_index / params.classes_w % params.classes_h,
         parity_index % params.classes_w,
     );
-    var at = (block * params.channel_steps + step) * params.planes * quads * LANES + lane;
+    var at = (block * params.channel_steps + step) * params.planes * words * LANES + lane;
     for (var plane = 0u; plane < params.planes; plane++) {
         var c = step * params.channels;
         var tap = vec2(0u);
         var b = vec2(0u);
         var i = 0u;
-        for (var quad = 0u; quad < quads; quad++) {
+        for (var quad = 0u; quad < 2u * words; quad++) {
             var value = vec4(0.0);
             // unroll
             for (var k: u32 = 0u; k < 4u; k++) {
@@ -94,8 +94,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 tap = select(tap, vec2(0u), next_channel);
                 c += select(0u, 1u, next_channel);
             }
-            packed_weights[at] = value;
-            at += LANES;
+            packed_weights[2u * (at + quad / 2u * LANES) + quad % 2u] = value;
         }
+        at += words * LANES;
     }
 }

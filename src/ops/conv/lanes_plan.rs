@@ -399,7 +399,7 @@ impl Plan {
 
     pub(super) fn packed_len(&self) -> usize {
         let of_a_lane = self.channels * self.taps[1] * self.taps[2] * self.blocks() * self.pair;
-        let a_step = of_a_lane.next_multiple_of(4) * LANES;
+        let a_step = of_a_lane.next_multiple_of(8) * LANES;
         self.class_count() * self.blocks_out() * self.channel_steps() * self.taps[0] * a_step
     }
 

@@ -25,6 +25,7 @@ pub mod tensor;
 pub mod train;
 pub mod tune;
 pub mod volume;
+pub mod weights;
 mod words;
 
 /// The program of the README, compiled as a test.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The picture's arrows: each room, from the ground floor up, with the rooms that it may use besides what those may.
-const ROOMS: [(&str, &[&str]); 20] = [
+const ROOMS: [(&str, &[&str]); 21] = [
     ("tensor", &[]),
     ("gpu", &["tensor"]),
     ("reference", &["tensor"]),
@@ -22,11 +22,19 @@ const ROOMS: [(&str, &[&str]); 20] = [
     ("report", &["metrics", "postprocess"]),
     ("run", &["models", "dataset", "metrics", "postprocess"]),
     ("infer", &["run"]),
+    ("weights", &["run"]),
     ("tune", &["graph", "reference"]),
     ("train", &["infer", "tune", "losses", "optim", "report"]),
     (
         "cli",
-        &["train", "infer", "metrics", "postprocess", "report"],
+        &[
+            "train",
+            "infer",
+            "weights",
+            "metrics",
+            "postprocess",
+            "report",
+        ],
     ),
     ("main.rs", &["cli"]),
 ];

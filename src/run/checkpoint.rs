@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::fsio::{is_users_fault, write_atomic};
+use super::container::{Entry, write_safetensors};
+use crate::fsio::is_users_fault;
 use crate::graph::{GraphError, Parameters};
 use crate::tensor::{HostTensor, Shape};
 
@@ -102,44 +103,35 @@ pub async fn save(
     for name in parameters.names() {
         tensors.insert(name.to_owned(), parameters.read(name).await?);
     }
-    let content = serialise(&tensors, info);
-    write_atomic(path, |w| w.write_all(&content)).map_err(|source| CheckpointError::Io {
+    write(path, &tensors, info)
+}
+
+/// Writes `tensors` with `info`, whole or not at all. The same content gives the same bytes.
+///
+/// # Errors
+/// [`CheckpointError::Io`].
+pub fn write(
+    path: &Path,
+    tensors: &BTreeMap<String, HostTensor>,
+    info: &CheckpointInfo,
+) -> Result<(), CheckpointError> {
+    let metadata = serde_json::json!({
+        "format": FORMAT,
+        "step": info.step.to_string(),
+        "best": bits(info.best),
+        "average": bits(info.average),
+        "configuration": info.configuration,
+    });
+    let listed = tensors.iter().map(|(name, tensor)| Entry {
+        name,
+        shape: &tensor.shape.0,
+        data: &tensor.data,
+    });
+    let listed: Vec<Entry<'_>> = listed.collect();
+    write_safetensors(path, &listed, metadata).map_err(|source| CheckpointError::Io {
         path: path.to_owned(),
         source,
     })
-}
-
-/// The safetensors layout by hand: the crate keeps metadata in a hash map, whose order differs from run to run, and a
-/// checkpoint must be the same bytes for the same content.
-fn serialise(tensors: &BTreeMap<String, HostTensor>, info: &CheckpointInfo) -> Vec<u8> {
-    let mut header = serde_json::Map::new();
-    header.insert(
-        "__metadata__".into(),
-        serde_json::json!({
-            "format": FORMAT,
-            "step": info.step.to_string(),
-            "best": bits(info.best),
-            "average": bits(info.average),
-            "configuration": info.configuration,
-        }),
-    );
-    let mut end = 0;
-    for (name, tensor) in tensors {
-        let start = end;
-        end += 4 * tensor.data.len();
-        header.insert(
-            name.clone(),
-            serde_json::json!({"dtype": "F32", "shape": tensor.shape.0, "data_offsets": [start, end]}),
-        );
-    }
-    let mut text = serde_json::Value::Object(header).to_string().into_bytes();
-    text.resize(text.len().next_multiple_of(8), b' ');
-    let mut content = (text.len() as u64).to_le_bytes().to_vec();
-    content.extend(text);
-    for tensor in tensors.values() {
-        content.extend(tensor.data.iter().flat_map(|v| v.to_le_bytes()));
-    }
-    content
 }
 
 /// A checkpoint in memory.

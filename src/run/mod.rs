@@ -2,10 +2,12 @@
 //! reads it.
 
 pub mod checkpoint;
+mod container;
 mod folder;
 mod lock;
 mod planned;
 
+pub use container::{Entry, write_safetensors};
 pub use folder::RunFolder;
 pub use lock::RunLock;
 pub use planned::{classes_of, mirror_axes, network_of};

@@ -1,0 +1,240 @@
+//! Which tensor of a file is which of a network, and the way back.
+//!
+//! Our names are those of PyTorch's modules, so that a file fits as it is. A state dict has some of them several times:
+//! all of `encoder.` again as `decoder.encoder.`, and `X.conv.weight` again as `X.all_modules.0.weight`; safetensors'
+//! `save_model` keeps only the alphabetically first of them. Wrappers put `module.` (DistributedDataParallel) before all
+//! names or `_orig_mod.` (torch.compile) anywhere into them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::error::{Misfit, Misshapen, WeightsError};
+use super::file::WeightsFile;
+use crate::graph::{Graph, Parameters, Role};
+use crate::run::{Entry, write_safetensors};
+use crate::tensor::{HostTensor, Shape};
+
+/// The members of a block that have parameters, in the order of PyTorch's `all_modules`.
+const MEMBERS: [&str; 3] = ["conv", "norm", "nonlin"];
+
+/// A buffer of PyTorch's batch norms that a network here does not have.
+const COUNTER: &str = "num_batches_tracked";
+
+/// Name and shape of all that makes up a network in `graph`: its parameters, and the running statistics of batch norms.
+pub fn network_tensors(graph: &Graph) -> BTreeMap<String, Shape> {
+    let values = graph.values().map(|(_, value)| value);
+    let of_network = values.filter(|value| match value.role {
+        Role::Parameter(_) => true,
+        Role::State(_) => {
+            value.name.ends_with(".running_mean") || value.name.ends_with(".running_var")
+        }
+        _ => false,
+    });
+    of_network.map(|v| (v.name.clone(), v.shape)).collect()
+}
+
+/// The tensors of `file` that `wanted` names, in the shapes that it says.
+///
+/// Convolution weights of 2D networks, which lack the depth, get it; vectors are vectors. Nothing may be missing, left over or of
+/// another shape, but for second names of the same tensors and the batch counters of batch norms.
+///
+/// # Errors
+/// [`WeightsError::Misfit`] with all that differs; those of [`WeightsFile::read`].
+pub fn fit(
+    file: &mut WeightsFile,
+    wanted: &BTreeMap<String, Shape>,
+) -> Result<BTreeMap<String, HostTensor>, WeightsError> {
+    let shapes: BTreeMap<String, Vec<usize>> = file
+        .shapes()
+        .map(|(name, shape)| (name.to_owned(), shape.to_vec()))
+        .collect();
+    let found = resolve(&shapes, wanted);
+    let has_axes = |axes| {
+        shapes
+            .values()
+            .any(|shape: &Vec<usize>| shape.len() == axes)
+    };
+    let planar = has_axes(4) && !has_axes(5);
+    let mut misfit = Misfit::default();
+    for (name, &shape) in wanted {
+        match found.get(name) {
+            None => misfit.missing.push(name.clone()),
+            Some(Source { shape: other, .. }) if !is_same(other, shape) => {
+                misfit.misshapen.push(Misshapen {
+                    name: name.clone(),
+                    expected: torch_shape(name, shape, planar),
+                    found: other.to_vec(),
+                });
+            }
+            Some(_) => {}
+        }
+    }
+    let unexpected = found.keys().filter(|name| !wanted.contains_key(*name));
+    misfit.unexpected = unexpected.cloned().collect();
+    if !misfit.is_empty() {
+        return Err(WeightsError::Misfit {
+            path: file.path().to_owned(),
+            misfit,
+        });
+    }
+    let mut tensors = BTreeMap::new();
+    for (name, &shape) in wanted {
+        let source = found.get(name).map_or(name.as_str(), |source| source.name);
+        let data = file.read(source)?;
+        tensors.insert(name.clone(), HostTensor { shape, data });
+    }
+    Ok(tensors)
+}
+
+/// Puts the weights of `file` in place of those of the network in `graph`. What else `parameters` has, such as the state of an
+/// optimiser, stays as it is.
+///
+/// # Errors
+/// Those of [`fit`], before anything is changed; the device's.
+pub fn load_into(
+    file: &mut WeightsFile,
+    graph: &Graph,
+    parameters: &mut Parameters,
+) -> Result<(), WeightsError> {
+    for (name, tensor) in fit(file, &network_tensors(graph))? {
+        parameters.insert(&name, tensor.shape, &tensor.data)?;
+    }
+    Ok(())
+}
+
+/// Writes `tensors` for PyTorch, whole or not at all: under the names of its modules, each once, and in the shapes that it has
+/// them, those of a 2D network (`planar`) without the depth.
+///
+/// # Errors
+/// [`WeightsError::Io`].
+pub fn save_safetensors(
+    path: &Path,
+    tensors: &BTreeMap<String, HostTensor>,
+    planar: bool,
+) -> Result<(), WeightsError> {
+    let shapes: Vec<Vec<usize>> = tensors
+        .iter()
+        .map(|(name, tensor)| torch_shape(name, tensor.shape, planar))
+        .collect();
+    let listed = tensors.iter().zip(&shapes);
+    let entries: Vec<Entry<'_>> = listed
+        .map(|((name, tensor), shape)| Entry {
+            name,
+            shape,
+            data: &tensor.data,
+        })
+        .collect();
+    let metadata = serde_json::json!({"format": "pt"});
+    write_safetensors(path, &entries, metadata).map_err(|source| WeightsError::Io {
+        path: path.to_owned(),
+        action: "written",
+        source,
+    })
+}
+
+/// Where a tensor of a network lies in a file.
+struct Source<'a> {
+    /// Its name there.
+    name: &'a str,
+    shape: &'a [usize],
+    /// Names that are not its own come after those that are.
+    rank: u8,
+}
+
+/// The tensors of a file under the names that a network with `wanted` has for them.
+fn resolve<'a>(
+    shapes: &'a BTreeMap<String, Vec<usize>>,
+    wanted: &BTreeMap<String, Shape>,
+) -> BTreeMap<String, Source<'a>> {
+    let mut cleaned = BTreeMap::new();
+    let mut positions: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
+    for (name, shape) in shapes {
+        let (clean, is_alias) = without_wrappers(name);
+        if clean.ends_with(COUNTER) {
+            continue;
+        }
+        if let Some((block, position, _)) = twin(&clean) {
+            positions
+                .entry(block.to_owned())
+                .or_default()
+                .insert(position);
+        }
+        cleaned.insert(name, (clean, is_alias, shape));
+    }
+    let theirs = cleaned.values().map(|(clean, ..)| clean.as_str());
+    let known: BTreeSet<String> = theirs
+        .chain(wanted.keys().map(String::as_str))
+        .map(str::to_owned)
+        .collect();
+    let mut found = BTreeMap::new();
+    for (name, (clean, is_alias, shape)) in cleaned {
+        let is_twin = twin(&clean).is_some();
+        let target = twin(&clean)
+            .and_then(|(block, position, leaf)| {
+                let rank = positions.get(block)?.iter().position(|&p| p == position)?;
+                Some(format!("{block}{}.{leaf}", member(&known, block, rank)?))
+            })
+            .unwrap_or(clean);
+        let source = Source {
+            name,
+            shape,
+            rank: 2 * u8::from(is_twin) + u8::from(is_alias),
+        };
+        match found.get(&target) {
+            Some(Source { rank, .. }) if *rank <= source.rank => {}
+            _ => drop(found.insert(target, source)),
+        }
+    }
+    found
+}
+
+/// The member number `rank` of those with parameters in the block `block`, as the other names tell.
+fn member(known: &BTreeSet<String>, block: &str, rank: usize) -> Option<&'static str> {
+    let mut there = MEMBERS.into_iter().filter(|member| {
+        let prefix = format!("{block}{member}.");
+        let after = known.range(prefix.clone()..).next();
+        after.is_some_and(|name| name.starts_with(&prefix))
+    });
+    there.nth(rank)
+}
+
+/// A name without what wrappers add, and whether it is the decoder's alias of the encoder.
+fn without_wrappers(name: &str) -> (String, bool) {
+    let parts = name.split('.').skip_while(|part| *part == "module");
+    let parts: Vec<&str> = parts.filter(|part| *part != "_orig_mod").collect();
+    match parts.as_slice() {
+        ["decoder", "encoder", ..] => (parts[1..].join("."), true),
+        all => (all.join("."), false),
+    }
+}
+
+/// Block (with its dot), position and leaf of `BLOCK.all_modules.POSITION.LEAF`.
+fn twin(name: &str) -> Option<(&str, usize, &str)> {
+    let (block, rest) = name.split_once("all_modules.")?;
+    let (position, leaf) = rest.split_once('.')?;
+    Some((block, position.parse().ok()?, leaf))
+}
+
+/// Whether a tensor of a file is one of the network, the axes that PyTorch leaves out put aside.
+fn is_same(found: &[usize], shape: Shape) -> bool {
+    match *found {
+        [] => shape == Shape::scalar(),
+        [c] => shape == Shape::vector(c),
+        [o, i] => shape.0 == [o, i, 1, 1, 1],
+        [o, i, h, w] => shape.0 == [o, i, 1, h, w],
+        _ => shape.0.as_slice() == found,
+    }
+}
+
+/// The shape that PyTorch has for the tensor `name`.
+fn torch_shape(name: &str, shape: Shape, planar: bool) -> Vec<usize> {
+    let mut parts = name.rsplit('.');
+    let leaf = parts.next().unwrap_or_default();
+    let is_vector = leaf != "weight" || matches!(parts.next(), Some("norm" | "nonlin"));
+    let [o, i, d, h, w] = shape.0;
+    match (is_vector, planar) {
+        (true, _) => vec![shape.len()],
+        (false, true) => vec![o, i, h, w],
+        (false, false) => vec![o, i, d, h, w],
+    }
+}

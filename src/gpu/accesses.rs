@@ -2,7 +2,7 @@
 //! than what the kernel computes with.
 //!
 //! A kernel reaches its buffers by `name[index]` alone and stores whole elements by `=`; no local variable that is indexed
-//! has the name of a buffer. WGSL converts nothing by itself: a load or a store that this step missed is a type error,
+//! has the name of a buffer. What is behind a pointer (`&name[index]`, for cooperative matrices) stays as it is stored. WGSL converts nothing by itself: a load or a store that this step missed is a type error,
 //! never a number that is read wrongly.
 
 /// A storage buffer as a kernel declares it.
@@ -135,6 +135,10 @@ fn convert_access<'a>(
     convert(&tail[1..end], buffers, &mut access)?;
     access.push(']');
     let rest = &tail[end + 1..];
+    if out.ends_with('&') {
+        out.push_str(&access);
+        return Ok(rest);
+    }
     let Some(value) = assigned(rest) else {
         if is_changed(rest) {
             return Err(format!(
@@ -238,6 +242,11 @@ mod tests {
                 vec!["y"],
                 "let d = y[i] - -1.0;",
                 "let d = open(y[i]) - -1.0;",
+            ),
+            (
+                vec!["x"],
+                "m = load(&x[u32(x[i].x)], 8u);",
+                "m = load(&x[u32(open(x[i]).x)], 8u);",
             ),
             (
                 vec!["x"],

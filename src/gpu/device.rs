@@ -11,6 +11,7 @@ use super::accesses::declared_writable;
 use super::adapter::{
     choose, class_of, enumerate, instance, subgroup_sizes, timestamp_features, wanted_or_variable,
 };
+use super::matrices::{experimental, usable};
 use super::pipeline::{Pipeline, build_pipeline};
 use super::{Constants, DeviceProfile, GpuError, Kernel};
 use crate::tensor::Element;
@@ -145,11 +146,18 @@ impl Gpu {
             | wgpu::Features::SUBGROUP
             | wgpu::Features::SHADER_F16
             | wgpu::Features::SHADER_INT64;
-        let features = adapter.features() & wanted;
+        let mut features = adapter.features() & wanted;
+        let cooperative = usable(adapter);
+        let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+        if !cooperative.is_empty() {
+            features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+            experimental_features = experimental();
+        }
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("voxseg"),
                 required_features: features,
+                experimental_features,
                 required_limits: limits.clone(),
                 memory_hints: wgpu::MemoryHints::Performance,
                 ..Default::default()
@@ -170,6 +178,7 @@ impl Gpu {
                 subgroup: subgroup_sizes(adapter),
                 f16: features.contains(wgpu::Features::SHADER_F16),
                 int64: features.contains(wgpu::Features::SHADER_INT64),
+                cooperative,
                 memory_budget: None,
                 forced_variants: options.forced_variants.clone(),
                 measured_variants: options.measured_variants.clone(),

@@ -1,6 +1,7 @@
 //! A kernel: its WGSL text, what it binds, and the specialisation of its constants.
 
 use super::GpuError;
+use super::matrices::sized;
 use super::stored::store_as;
 use super::unroll::unroll;
 use crate::tensor::Element;
@@ -126,7 +127,7 @@ impl Kernel {
                 (false, _) => format!("{alias}vec{value}<f32>;"),
             };
         }
-        let text = lines.join("\n") + "\n";
+        let text = sized(&(lines.join("\n") + "\n"));
         let text = store_as(self.name, &text, elements, wide)?;
         unroll(self.name, &text)
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::CooperativeMatrix;
+
 /// The two kinds of adapter that want different kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AdapterClass {
@@ -31,6 +33,8 @@ pub struct DeviceProfile {
     /// Whether kernels may use u64. A CPU that plays a GPU loads and stores number by number, so that two f32 in a u64 take
     /// half as long.
     pub int64: bool,
+    /// Products of cooperative matrices that kernels may use; then subgroup operations may be used as well.
+    pub cooperative: Vec<CooperativeMatrix>,
     /// Bytes of device memory that one training step may plan for; none where `None`. WebGPU does not tell what there is.
     pub memory_budget: Option<u64>,
     /// Kernel variants forced by family (`"conv"` to `"naive"`), for tests, tuning and fault finding.
@@ -51,6 +55,7 @@ impl DeviceProfile {
             subgroup: None,
             f16: false,
             int64: false,
+            cooperative: Vec::new(),
             memory_budget: None,
             forced_variants: BTreeMap::new(),
             measured_variants: BTreeMap::new(),

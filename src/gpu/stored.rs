@@ -3,6 +3,9 @@
 //! **f16.** A file says what it computes. Where a buffer of a dispatch holds f16, its loads and stores are converted, so that
 //! arithmetic stays the same; each buffer has an element type of its own, and all of them mix.
 //!
+//! A type declared by `alias NAME = f32; // as stored in BUFFER` is that of the buffer's elements: for kernels that multiply
+//! what they load as it lies.
+//!
 //! **Words of 64 bits**, for a CPU that plays a GPU. There each access to a buffer is a loop over the lanes, once for each
 //! component: a `vec4<f32>` costs four such loops. As `vec2<u64>` the same sixteen bytes cost two, and a vec4 of f16, one u64,
 //! costs one; taking the words apart is a few instructions for all lanes. A `mat2x4<f32>`, eight numbers, is one `vec4<u64>`. Real GPUs move a vec4 at once, and many lack
@@ -84,7 +87,7 @@ fn convert(source: &str, elements: &[Element], wide: bool) -> Result<String, Str
     if buffers.is_empty() {
         return Ok(source.to_owned());
     }
-    let mut text = restore(source, &buffers)?;
+    let mut text = restore(&following(source, &buffers), &buffers)?;
     for functions in [WIDE, WIDE_EIGHT, WIDE_HALVES, WIDE_EIGHT_HALVES] {
         if buffers
             .iter()
@@ -97,6 +100,19 @@ fn convert(source: &str, elements: &[Element], wide: bool) -> Result<String, Str
         true => Ok(format!("enable f16;\n{text}")),
         false => Ok(text),
     }
+}
+
+/// The text in which each type that follows a buffer is f16 where the buffer is an array of f16.
+fn following(source: &str, buffers: &[Stored<'_>]) -> String {
+    let is_half = |name| buffers.iter().any(|b| b.name == name && b.element == "f16");
+    let lines = source.lines().map(|line| {
+        let followed = line.split_once(" = f32; // as stored in ");
+        match followed.filter(|&(alias, name)| alias.starts_with("alias ") && is_half(name)) {
+            Some((alias, _)) => format!("{alias} = f16;\n"),
+            None => format!("{line}\n"),
+        }
+    });
+    lines.collect()
 }
 
 /// How `buffer` is stored where that is not as the kernel says.
@@ -232,6 +248,14 @@ mod tests {
             text.unwrap()
                 .contains("= eight_voxels_are_only_loaded(word)")
         );
+    }
+
+    #[test]
+    fn a_type_follows_the_buffer_that_it_names() {
+        let source = format!("alias Operand = f32; // as stored in y\n{SOURCE}");
+        let stored = |elements: &[Element]| store_as("test", &source, elements, false).unwrap();
+        assert!(stored(&[F32, F32, F16]).contains("alias Operand = f16;\n"));
+        assert!(stored(&[F16]).contains("alias Operand = f32;"));
     }
 
     #[test]

@@ -114,10 +114,12 @@ pub trait Operator: Debug + Send + Sync {
         Layout::Fresh
     }
 
-    /// The kernels that measuring may choose from; `None` where there is nothing to choose.
+    /// The kernels that measuring may choose from, for inputs that are stored as `_elements`; `None` where there is nothing
+    /// to choose.
     fn candidates(
         &self,
         _inputs: &[Shape],
+        _elements: &[Element],
         _outputs: &[Shape],
         _device: &DeviceProfile,
     ) -> Option<Candidates> {

@@ -9,9 +9,10 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::gpu::{DeviceProfile, Gpu};
 use crate::graph::{Executor, Graph, GraphError, Node, Parameters, Program, ProgramOptions};
+use crate::ops::layout::convert;
 use crate::ops::{Candidates, ValueId};
 use crate::reference::Tolerance;
-use crate::tensor::HostTensor;
+use crate::tensor::{Element, HostTensor};
 
 /// Timed runs of a candidate after the one that compiles it; the best counts.
 const RUNS: usize = 3;
@@ -90,9 +91,9 @@ pub fn problems_of<'a>(graph: &'a Graph, device: &DeviceProfile) -> Problems<'a>
         |ids: &[ValueId]| -> Vec<_> { ids.iter().map(|&v| graph.value(v).shape).collect() };
     let mut problems = BTreeMap::new();
     for node in graph.nodes() {
-        let candidates = node
-            .op
-            .candidates(&shapes(&node.inputs), &shapes(&node.outputs), device);
+        let elements = elements_of(graph, node);
+        let (inputs, outputs) = (shapes(&node.inputs), shapes(&node.outputs));
+        let candidates = node.op.candidates(&inputs, &elements, &outputs, device);
         if let Some(candidates) = candidates {
             problems
                 .entry(candidates.problem.clone())
@@ -100,6 +101,12 @@ pub fn problems_of<'a>(graph: &'a Graph, device: &DeviceProfile) -> Problems<'a>
         }
     }
     problems
+}
+
+/// How the inputs of a node are stored.
+fn elements_of(graph: &Graph, node: &Node) -> Vec<Element> {
+    let elements = node.inputs.iter().map(|&v| graph.value(v).element);
+    elements.collect()
 }
 
 /// Times every candidate of `problems` (of `graph`) on random data; each candidate's result is compared with that of
@@ -130,7 +137,10 @@ async fn measure_problem(
     gpu: &Arc<Gpu>,
 ) -> Result<Measured, TuneError> {
     let trial = Trial::new(graph, node)?;
-    let tolerance = Tolerance::for_terms(trial.terms);
+    let mut tolerance = Tolerance::for_terms(trial.terms);
+    if elements_of(graph, node).contains(&Element::F16) {
+        tolerance = tolerance.with_f16_storage();
+    }
     let mut times = Vec::with_capacity(candidates.variants.len());
     let mut truth: Option<HostTensor<f64>> = None;
     for &variant in &candidates.variants {
@@ -156,7 +166,8 @@ async fn measure_problem(
     })
 }
 
-/// One node in a graph of its own, with data.
+/// One node in a graph of its own, with data. What converts its operands to their storage is timed with it, for every
+/// candidate alike.
 struct Trial {
     graph: Graph,
     inputs: Vec<(ValueId, Vec<f32>)>,
@@ -176,9 +187,17 @@ impl Trial {
             let data = (0..shape.len()).map(|_| rng.random_range(-1.0..1.0));
             inputs.push((id, data.collect()));
         }
-        let ids: Vec<ValueId> = inputs.iter().map(|(id, _)| *id).collect();
-        let shapes: Vec<_> = ids.iter().map(|&id| graph.value(id).shape).collect();
+        let shapes: Vec<_> = inputs
+            .iter()
+            .map(|(id, _)| graph.value(*id).shape)
+            .collect();
+        let mut ids = Vec::with_capacity(inputs.len());
+        for (&(id, _), element) in inputs.iter().zip(elements_of(network, node)) {
+            let id = convert(&mut graph, id, element).map_err(|e| graph.blame(e))?;
+            ids.push(id);
+        }
         let output = graph.node(node.op.clone(), &ids)?[0];
+        let output = convert(&mut graph, output, Element::F32).map_err(|e| graph.blame(e))?;
         let shape = graph.value(output).shape;
         let flops = node.op.cost(&shapes, &[shape]).flops;
         Ok(Self {

@@ -14,7 +14,7 @@ use voxseg::tensor::{HostTensor, Shape};
 use crate::fixtures::{self, Fixture};
 use crate::harness::{Case, check_reference_gradient, random};
 
-fn window(a: &ConvAttributes) -> Window {
+pub fn window(a: &ConvAttributes) -> Window {
     Window {
         stride: a.stride,
         padding: a.padding,
@@ -115,14 +115,14 @@ fn examples() -> Vec<(ConvAttributes, [usize; 2], [usize; 3])> {
     ]
 }
 
-struct Tensors {
-    x: HostTensor<f64>,
-    w: HostTensor<f64>,
-    bias: HostTensor<f64>,
-    dy: HostTensor<f64>,
+pub struct Tensors {
+    pub x: HostTensor<f64>,
+    pub w: HostTensor<f64>,
+    pub bias: HostTensor<f64>,
+    pub dy: HostTensor<f64>,
 }
 
-fn tensors(a: &ConvAttributes, [c_in, c_out]: [usize; 2], size: [usize; 3]) -> Tensors {
+pub fn tensors(a: &ConvAttributes, [c_in, c_out]: [usize; 2], size: [usize; 3]) -> Tensors {
     let x = Shape::new(2, c_in, 1, 1, 1).with_spatial(size);
     let y = x
         .with_c(c_out)
@@ -136,7 +136,7 @@ fn tensors(a: &ConvAttributes, [c_in, c_out]: [usize; 2], size: [usize; 3]) -> T
 }
 
 /// Terms of the longest sum in any of the three directions.
-fn tolerance(a: &ConvAttributes, t: &Tensors) -> Tolerance {
+pub fn tolerance(a: &ConvAttributes, t: &Tensors) -> Tolerance {
     let longest = (a.taps() * t.x.shape.c().max(t.dy.shape.c())).max(2 * t.dy.shape.voxels());
     Tolerance::for_terms(longest)
 }

@@ -134,6 +134,12 @@ impl Case {
         self
     }
 
+    /// The same case without its run in f32.
+    pub fn in_f16(mut self) -> Self {
+        self.storage = vec![Element::F16];
+        self
+    }
+
     /// The same case with a variant forced.
     pub fn with_variant(mut self, family: &'static str, variant: &'static str) -> Self {
         self.variants.push((family, variant));

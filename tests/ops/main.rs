@@ -3,6 +3,7 @@
 mod activation;
 mod border;
 mod conv;
+mod conv_coop;
 mod conv_weight_grad;
 mod dropout;
 mod elementwise;

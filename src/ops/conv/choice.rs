@@ -1,6 +1,6 @@
 //! Which kernels compute a convolution, as data.
 
-use super::{ConvAttributes, depthwise, depthwise_strips, gemm, patches, winograd};
+use super::{ConvAttributes, coop, depthwise, depthwise_strips, gemm, patches, winograd};
 use crate::gpu::DeviceProfile;
 use crate::ops::{Candidates, Cost, OpError, Operand};
 use crate::tensor::{Element, Shape};
@@ -32,6 +32,8 @@ pub enum Variant<P> {
     Strips(&'static depthwise_strips::Tiling),
     /// Strips of outputs along x, for groups of one input channel; any device.
     Depthwise,
+    /// Products of cooperative matrices, for GPUs that have them; no groups, forward and input gradient.
+    Coop(coop::Plan),
     /// Winograd's F(2, 3) along each axis with three taps, made for GPUs; stride 1, forward and input gradient.
     Winograd(winograd::Plan),
     /// Implicit matrix products through workgroup memory, made for GPUs; any window, no groups.
@@ -41,11 +43,12 @@ pub enum Variant<P> {
 }
 
 /// The names of all variants, the most wanted first.
-pub const VARIANTS: [&str; 7] = [
+pub const VARIANTS: [&str; 8] = [
     "patches",
     "lanes",
     "strips",
     "depthwise",
+    "coop",
     "winograd",
     "gemm",
     NAIVE,
@@ -61,8 +64,9 @@ impl<P> Variant<P> {
             Self::Lanes(_) => VARIANTS[1],
             Self::Strips(_) => VARIANTS[2],
             Self::Depthwise => VARIANTS[3],
-            Self::Winograd(_) => VARIANTS[4],
-            Self::Gemm => VARIANTS[5],
+            Self::Coop(_) => VARIANTS[4],
+            Self::Winograd(_) => VARIANTS[5],
+            Self::Gemm => VARIANTS[6],
             Self::Naive => NAIVE,
         }
     }
@@ -70,6 +74,7 @@ impl<P> Variant<P> {
     /// Whether it is worth choosing there where nothing is forced.
     fn pays(&self, direction: Direction, problem: &Problem, device: &DeviceProfile) -> bool {
         match self {
+            Self::Coop(plan) => plan.pays(direction, problem, device),
             Self::Winograd(plan) => plan.pays(device),
             Self::Gemm => gemm::pays(direction, problem),
             Self::Patches | Self::Lanes(_) | Self::Strips(_) | Self::Depthwise | Self::Naive => {
@@ -88,14 +93,19 @@ pub struct Problem {
     pub x: Shape,
     /// (N, C_out, D', H', W').
     pub y: Shape,
-    /// Whether x and y are stored as f32, as far as that is known.
-    pub in_f32: bool,
+    /// How x and y are stored, where both are stored alike.
+    pub stored: Option<Element>,
 }
 
 impl Problem {
     /// The problem as its operands x and y are stored.
-    pub fn stored_as(mut self, operands: [&Operand; 2]) -> Self {
-        self.in_f32 = operands.iter().all(|o| o.element == Element::F32);
+    pub fn stored_as(self, operands: [&Operand; 2]) -> Self {
+        self.stored_alike(operands.map(|o| o.element))
+    }
+
+    /// The problem with x and y stored as these.
+    pub fn stored_alike(mut self, [x, y]: [Element; 2]) -> Self {
+        self.stored = (x == y).then_some(x);
         self
     }
 
@@ -108,8 +118,12 @@ impl Problem {
             Direction::InputGrad => "input_grad",
             Direction::WeightGrad => "weight_grad",
         };
+        let stored = match self.stored {
+            Some(Element::F16) => " in f16",
+            Some(Element::F32) | None => "",
+        };
         format!(
-            "conv.{direction} {} stride {} padding {} dilation {} groups {} from {} to {}",
+            "conv.{direction} {} stride {} padding {} dilation {} groups {} from {} to {}{stored}",
             by(a.kernel),
             by(a.stride),
             by(a.padding),
@@ -143,6 +157,7 @@ fn able<P>(
         lanes.map(Variant::Lanes),
         depthwise_strips::Tiling::of(direction, problem, device).map(Variant::Strips),
         depthwise::supports(direction, problem).then_some(Variant::Depthwise),
+        coop::Plan::new(direction, problem, device).map(Variant::Coop),
         winograd::Plan::new(direction, problem, device).map(Variant::Winograd),
         gemm::supports(direction, problem, device).then_some(Variant::Gemm),
         Some(Variant::Naive),

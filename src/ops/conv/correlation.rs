@@ -1,8 +1,8 @@
 //! Forward and input gradient by whichever variant is chosen: both lead from a source and the weight to a target.
 
 use super::{
-    Direction, Problem, Variant, candidates, choose, depthwise, depthwise_strips, gemm, lanes,
-    naive, patches, winograd,
+    Direction, Problem, Variant, candidates, choose, coop, depthwise, depthwise_strips, gemm,
+    lanes, naive, patches, winograd,
 };
 use crate::gpu::DeviceProfile;
 use crate::ops::{Candidates, Lowering, OpError};
@@ -31,6 +31,7 @@ pub(super) fn lower(
             depthwise_strips::lower(to, direction, &problem, tiling, operands, bias);
         }
         Variant::Depthwise => depthwise::lower(to, direction, &problem, operands, bias),
+        Variant::Coop(plan) => coop::lower(to, &plan, direction, &problem, operands, bias),
         Variant::Winograd(plan) => winograd::lower(to, &plan, operands, bias),
         Variant::Gemm => gemm::lower(to, direction, &problem, operands, bias),
         Variant::Naive => {

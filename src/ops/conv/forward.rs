@@ -26,7 +26,7 @@ impl ConvForward {
             attributes: self.attributes,
             x: inputs[0],
             y: outputs[0],
-            in_f32: true,
+            stored: Some(Element::F32),
         }
     }
 }
@@ -94,10 +94,13 @@ impl Operator for ConvForward {
     fn candidates(
         &self,
         inputs: &[Shape],
+        elements: &[Element],
         outputs: &[Shape],
         device: &DeviceProfile,
     ) -> Option<Candidates> {
-        correlation::measurable(Direction::Forward, &self.problem(inputs, outputs), device)
+        let problem = self.problem(inputs, outputs);
+        let problem = problem.stored_alike([elements[0], self.element(0, elements)]);
+        correlation::measurable(Direction::Forward, &problem, device)
     }
 }
 

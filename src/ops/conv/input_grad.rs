@@ -28,7 +28,7 @@ impl ConvInputGrad {
             attributes: self.attributes,
             x: outputs[0],
             y: inputs[0],
-            in_f32: true,
+            stored: Some(Element::F32),
         }
     }
 }
@@ -97,10 +97,13 @@ impl Operator for ConvInputGrad {
     fn candidates(
         &self,
         inputs: &[Shape],
+        elements: &[Element],
         outputs: &[Shape],
         device: &DeviceProfile,
     ) -> Option<Candidates> {
-        correlation::measurable(Direction::InputGrad, &self.problem(inputs, outputs), device)
+        let problem = self.problem(inputs, outputs);
+        let problem = problem.stored_alike([elements[0], self.element(0, elements)]);
+        correlation::measurable(Direction::InputGrad, &problem, device)
     }
 }
 

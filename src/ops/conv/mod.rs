@@ -8,6 +8,8 @@
 mod attributes;
 mod bias_grad;
 mod choice;
+mod classes;
+mod coop;
 mod correlation;
 mod depthwise;
 mod depthwise_strips;
@@ -44,6 +46,8 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
         (&lanes::KERNEL, lanes::specialisations()),
     ];
     list.extend(bias_grad::kernels());
+    list.extend(classes::kernels());
+    list.extend(coop::kernels());
     list.extend(lanes::copies::kernels());
     list.extend(depthwise::kernels());
     list.extend(depthwise_strips::kernels());

@@ -11,7 +11,7 @@ use crate::ops::layout::copy;
 use crate::ops::words::{WORD, starts_at_words, words};
 use crate::ops::{Lowering, Operand, grid, grid_of};
 use crate::param_block;
-use crate::tensor::Shape;
+use crate::tensor::{Element, Shape};
 
 param_block!(Params {
     x_offset: u32,
@@ -101,7 +101,7 @@ fn tiles(problem: &Problem, device: &DeviceProfile) -> bool {
         _ => y[2],
     };
     is_made_for
-        && problem.in_f32
+        && problem.stored == Some(Element::F32)
         && a.groups == 1
         && KERNELS.contains(&a.kernel)
         && a.stride == a.kernel

@@ -10,7 +10,7 @@ use crate::gpu::DeviceProfile;
 use crate::ops::{
     Build, Candidates, Cost, Lowering, OpError, Operator, ValueId, expect_shape, take,
 };
-use crate::tensor::Shape;
+use crate::tensor::{Element, Shape};
 
 /// dw (C_out, C_in / groups, KD, KH, KW) from x (N, C_in, D, H, W) and dy (N, C_out, D', H', W').
 #[derive(Debug)]
@@ -25,7 +25,7 @@ impl ConvWeightGrad {
             attributes: self.attributes,
             x: inputs[0],
             y: inputs[1],
-            in_f32: true,
+            stored: Some(Element::F32),
         }
     }
 }
@@ -57,8 +57,10 @@ impl Operator for ConvWeightGrad {
             }
             Variant::Depthwise => depthwise::weight_grad(to, &problem, &x, &dy, &dw),
             Variant::Gemm => gemm_weight_grad::lower(to, &problem, &x, &dy, &dw),
-            // Winograd's kernels have no plan for this direction, so that they are never chosen.
-            Variant::Winograd(_) | Variant::Naive => naive::weight_grad(to, &problem, &x, &dy, &dw),
+            // Winograd's kernels and cooperative matrices have no plan for this direction, so that they are never chosen.
+            Variant::Winograd(_) | Variant::Coop(_) | Variant::Naive => {
+                naive::weight_grad(to, &problem, &x, &dy, &dw)
+            }
         }
         Ok(())
     }
@@ -74,10 +76,13 @@ impl Operator for ConvWeightGrad {
     fn candidates(
         &self,
         inputs: &[Shape],
+        elements: &[Element],
         _outputs: &[Shape],
         device: &DeviceProfile,
     ) -> Option<Candidates> {
-        let problem = self.problem(inputs);
+        let problem = self
+            .problem(inputs)
+            .stored_alike([elements[0], elements[1]]);
         let plan = weight_grad_lanes::Plan::new(&problem, device);
         candidates(Direction::WeightGrad, &problem, device, plan)
     }

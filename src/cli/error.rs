@@ -15,6 +15,7 @@ use crate::postprocess::PostprocessError;
 use crate::report::picture::PictureError;
 use crate::train::{ConfigError, TrainError};
 use crate::volume::VolumeError;
+use crate::weights::WeightsError;
 
 /// The exit code of a program that SIGINT ends.
 pub(super) const INTERRUPTED: u8 = 130;
@@ -98,6 +99,9 @@ pub enum CliError {
     /// A trained network at work.
     #[error(transparent)]
     Infer(#[from] InferError),
+    /// Weights of others.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
     /// The demo's data set.
     #[error(transparent)]
     Synthetic(#[from] SyntheticError),
@@ -162,6 +166,7 @@ impl CliError {
             Self::Graph(e) => e.is_users_fault(),
             Self::Train(e) => e.is_users_fault(),
             Self::Infer(e) => e.is_users_fault(),
+            Self::Weights(e) => e.is_users_fault(),
             Self::Synthetic(SyntheticError::Volume(e)) => e.is_users_fault(),
             Self::Synthetic(_) => true,
             Self::Picture(_) | Self::Postprocess(_) | Self::Stdout(_) => false,

@@ -7,6 +7,8 @@ mod demo;
 mod devices;
 mod error;
 mod evaluate;
+mod export;
+mod import;
 mod inspect;
 mod interrupt;
 mod numbers;
@@ -98,6 +100,10 @@ enum Verb {
     Inspect(inspect::InspectArgs),
     /// Measure segmentations against the truth: Dice, IoU, HD95 and NSD.
     Evaluate(EvaluateArgs),
+    /// Make a run of a trained model of nnU-Net.
+    Import(import::ImportArgs),
+    /// Write the weights of a run for PyTorch.
+    Export(export::ExportArgs),
 }
 
 /// Runs the command line; the exit code is 0, 2 where the user can mend what went wrong, 1 where it is ours.
@@ -123,6 +129,8 @@ pub fn run() -> ExitCode {
         Verb::Devices(args) => devices::run(&args, &cli.common, &output),
         Verb::Inspect(args) => inspect::run(&args, &cli.common, &output),
         Verb::Evaluate(args) => evaluate::run(&args, &output),
+        Verb::Import(args) => import::run(&args, &output),
+        Verb::Export(args) => export::run(&args, &output),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -148,7 +148,7 @@ impl Plan {
     }
 
     /// The first thing in which a plan from a file contradicts itself.
-    fn contradiction(&self) -> Option<&'static str> {
+    pub(crate) fn contradiction(&self) -> Option<&'static str> {
         let (labels, topology) = (&self.labels, &self.topology);
         let stages = topology.stages();
         let is_length = |s: &f64| s.is_finite() && *s > 0.0;

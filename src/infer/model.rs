@@ -69,7 +69,8 @@ pub enum Weights {
 }
 
 impl Weights {
-    fn file(self, folder: &RunFolder) -> PathBuf {
+    /// The file of it in a run.
+    pub fn file(self, folder: &RunFolder) -> PathBuf {
         match self {
             Self::Final if folder.last().exists() => folder.last(),
             Self::Final | Self::Latest => folder.latest(),

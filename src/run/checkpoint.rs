@@ -216,37 +216,62 @@ impl Checkpoint {
         })
     }
 
+    /// The tensors that `wanted` names in the shapes that it says; others, such as the state of an optimiser, are left out.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Tensors`] with the missing and misshapen names.
+    pub fn only(
+        &self,
+        wanted: &BTreeMap<String, Shape>,
+    ) -> Result<BTreeMap<String, HostTensor>, CheckpointError> {
+        self.check(wanted.iter().map(|(name, &shape)| (name.as_str(), shape)))?;
+        let found = self.tensors.iter();
+        let kept = found.filter(|(name, _)| wanted.contains_key(*name));
+        Ok(kept.map(|(n, t)| (n.clone(), t.clone())).collect())
+    }
+
     /// Copies the tensors over those of `parameters`, which must already be there (see [`Parameters::ensure`]) under
     /// the same names and shapes. `extra` tensors in the file are allowed (optimiser states, when inferring).
     ///
     /// # Errors
     /// [`CheckpointError::Tensors`] with the missing and misshapen names, before anything is changed.
     pub fn restore(&self, parameters: &mut Parameters) -> Result<(), CheckpointError> {
-        let mut problems = Vec::new();
         let names: Vec<String> = parameters.names().map(str::to_owned).collect();
-        for name in &names {
-            let expected = parameters.get(name).map(|t| t.shape);
-            match self.tensors.get(name) {
-                None => problems.push(format!("`{name}` is missing")),
-                Some(t) if Some(t.shape) != expected => problems.push(format!(
-                    "`{name}` has shape {}, the network has {}",
-                    t.shape,
-                    expected.unwrap_or(Shape::scalar())
-                )),
-                Some(_) => {}
-            }
-        }
-        if !problems.is_empty() {
-            problems.truncate(8);
-            return Err(CheckpointError::Tensors {
-                path: self.path.clone(),
-                reason: problems.join("; "),
-            });
-        }
+        let stored = names.iter().filter_map(|name| parameters.get(name));
+        self.check(
+            names
+                .iter()
+                .map(String::as_str)
+                .zip(stored.map(|t| t.shape)),
+        )?;
         for name in &names {
             let tensor = &self.tensors[name];
             parameters.insert(name, tensor.shape, &tensor.data)?;
         }
         Ok(())
+    }
+
+    /// Whether all of `expected` are there.
+    fn check<'a>(
+        &self,
+        expected: impl Iterator<Item = (&'a str, Shape)>,
+    ) -> Result<(), CheckpointError> {
+        let problem = |(name, expected)| match self.tensors.get(name) {
+            None => Some(format!("`{name}` is missing")),
+            Some(t) if t.shape != expected => Some(format!(
+                "`{name}` has shape {}, the network has {expected}",
+                t.shape
+            )),
+            Some(_) => None,
+        };
+        let mut problems: Vec<String> = expected.filter_map(problem).collect();
+        if problems.is_empty() {
+            return Ok(());
+        }
+        problems.truncate(8);
+        Err(CheckpointError::Tensors {
+            path: self.path.clone(),
+            reason: problems.join("; "),
+        })
     }
 }

@@ -157,6 +157,13 @@ impl WeightsError {
             reason: reason.into(),
         }
     }
+
+    pub(super) fn input(path: &Path, problem: impl Into<String>) -> Self {
+        Self::Input {
+            path: path.to_owned(),
+            problem: problem.into(),
+        }
+    }
 }
 
 /// A tensor that has another shape in the file than in the network.

@@ -193,21 +193,30 @@ impl WeightsFile {
 
     /// The text, or whole number in digits, at the end of a path of keys from the outermost dictionary of a checkpoint.
     pub fn entry(&self, keys: &[&str]) -> Option<String> {
+        let (values, place) = self.at(keys)?;
+        match values.at(place) {
+            Value::Text(text) => Some(text.to_string()),
+            Value::Int(number) => Some(number.to_string()),
+            _ => None,
+        }
+    }
+
+    /// The list of sizes at the end of a path of keys.
+    pub fn sizes(&self, keys: &[&str]) -> Option<Vec<usize>> {
+        let (values, place) = self.at(keys)?;
+        let list = values.sequence(place)?.iter();
+        list.map(|&at| values.size(at)).collect()
+    }
+
+    fn at(&self, keys: &[&str]) -> Option<(&Values, Place)> {
         let Source::PyTorch {
             values, outermost, ..
         } = &self.source
         else {
             return None;
         };
-        let mut place = *outermost;
-        for key in keys {
-            place = values.get(place, key)?;
-        }
-        match values.at(place) {
-            Value::Text(text) => Some(text.to_string()),
-            Value::Int(number) => Some(number.to_string()),
-            _ => None,
-        }
+        let find = |place, key: &&str| values.get(place, key);
+        Some((values, keys.iter().try_fold(*outermost, find)?))
     }
 }
 

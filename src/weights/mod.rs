@@ -1,14 +1,17 @@
 //! Weights of others in and out: PyTorch checkpoints, safetensors, and the runs of nnU-Net.
 
+mod architecture;
 mod archive;
 mod element;
 mod error;
 mod file;
 mod names;
+mod nnunet;
 mod pickle;
 mod value;
 
 pub use element::StoredType;
 pub use error::{Misfit, Misshapen, WeightsError};
 pub use file::WeightsFile;
-pub use names::{fit, load_into, network_tensors, save_safetensors};
+pub use names::{fit, load_into, network_tensors, plan_tensors, save_safetensors};
+pub use nnunet::{ImportedModel, ModelChoice};

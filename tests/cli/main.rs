@@ -14,3 +14,4 @@ mod runs;
 mod train;
 mod tuning;
 mod usage;
+mod weights;

@@ -2,6 +2,7 @@
 
 mod hostile;
 mod names;
+mod nnunet;
 mod numbers;
 
 use std::path::PathBuf;

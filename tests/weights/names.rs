@@ -66,7 +66,7 @@ fn stored(file: &mut WeightsFile, name: &str) -> HostTensor {
 }
 
 /// Whether `network` with the weights of `weights` gives the logits that PyTorch stored beside them.
-fn same_logits(network: &UNetConfig, weights: &Path, truth: &Path) {
+pub fn same_logits(network: &UNetConfig, weights: &Path, truth: &Path) {
     let mut truth = open(truth);
     let (x, expected) = (stored(&mut truth, "input"), stored(&mut truth, "logits"));
     let mut graph = Graph::new();

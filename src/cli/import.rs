@@ -1,0 +1,90 @@
+//! `voxseg import`: a trained model of another program becomes a run.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::{CliError, Output};
+use crate::run::RunFolder;
+use crate::weights::{ImportedModel, ModelChoice};
+use crate::words::{counted, extent};
+
+/// Arguments of `voxseg import`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  voxseg import nnunet nnUNetTrainer__nnUNetPlans__3d_fullres -o runs/heart --fold 0
+  voxseg import nnunet nnUNetTrainer__nnUNetPlans__2d -o runs/cells --checkpoint checkpoint_best.pth
+  voxseg predict runs/heart -i imagesTs -o out
+
+nnunet: DIR is a trained model of nnU-Net v2, with plans.json, dataset.json and fold_K/checkpoint_final.pth. Networks are
+PlainConvUNet and ResidualEncoderUNet in 2D and 3D; cascades, swapped axes and readers that reorient are refused by name. A
+fold becomes a run, which predicts with the same weights, spacing and normalisation. RUN cannot be trained on: its
+optimiser's state stays behind. The checkpoint is read without running what its pickle asks for.")]
+pub struct ImportArgs {
+    /// Whose model it is.
+    #[arg(value_enum)]
+    pub format: Format,
+    /// Folder of the trained model.
+    pub dir: PathBuf,
+    /// Folder of the run; must be new or empty.
+    #[arg(short, long, value_name = "RUN")]
+    pub output: PathBuf,
+    /// Fold, 0 to 4 or all [default: the only one there is].
+    #[arg(long, value_name = "FOLD")]
+    pub fold: Option<String>,
+    /// Configuration of plans.json, such as 3d_fullres [default: that which the checkpoint names].
+    #[arg(long, value_name = "NAME")]
+    pub configuration: Option<String>,
+    /// File in the folder of the fold.
+    #[arg(long, value_name = "NAME", default_value = "checkpoint_final.pth")]
+    pub checkpoint: String,
+}
+
+/// Programs whose models can be read.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Format {
+    /// nnU-Net v2.
+    Nnunet,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// Those of [`ImportedModel`].
+pub fn run(args: &ImportArgs, output: &Output) -> Result<(), CliError> {
+    let Format::Nnunet = args.format;
+    let choice = ModelChoice {
+        fold: args.fold.clone(),
+        configuration: args.configuration.clone(),
+        checkpoint: args.checkpoint.clone(),
+    };
+    let model = ImportedModel::read(&args.dir, &choice)?;
+    let folder = RunFolder::new(&args.output);
+    model.write(&folder)?;
+    for remark in &model.remarks {
+        output.news(&format!("note: {remark}"));
+    }
+    let parameters: usize = model.tensors.values().map(|t| t.data.len()).sum();
+    let plan = &model.plan;
+    let text = format!(
+        "{}: {} from {}\n{} of {} parameters, patch {}, {}",
+        args.output.display(),
+        model.configuration,
+        model.checkpoint.display(),
+        counted(plan.topology.stages(), "stage"),
+        parameters,
+        extent(plan.patch),
+        plan.data_text(),
+    );
+    let document = serde_json::json!({
+        "run": args.output,
+        "checkpoint": model.checkpoint,
+        "configuration": model.configuration,
+        "epochs": model.epochs,
+        "parameters": parameters,
+        "patch": plan.patch,
+        "remarks": model.remarks,
+    });
+    output.result(&text, &document)
+}

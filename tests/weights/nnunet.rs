@@ -1,0 +1,254 @@
+//! Trained models of nnU-Net: the same logits as a run of ours, and a refusal by name of what there is not here.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use voxseg::dataset::Normalisation;
+use voxseg::run::{RunFolder, network_of};
+use voxseg::weights::{ImportedModel, ModelChoice, WeightsError};
+
+use crate::fixture;
+use crate::names::same_logits;
+
+fn choice() -> ModelChoice {
+    ModelChoice {
+        fold: None,
+        configuration: None,
+        checkpoint: "checkpoint_final.pth".into(),
+    }
+}
+
+fn import(name: &str) -> ImportedModel {
+    let folder = fixture("nnunet").join(name);
+    ImportedModel::read(&folder, &choice()).unwrap_or_else(|e| panic!("{e}"))
+}
+
+#[test]
+fn imported_runs_give_the_logits_of_pytorch() {
+    for name in ["plain_3d", "residual_3d", "plain_2d", "residual_2d"] {
+        let model = import(name);
+        let root = tempfile::tempdir().unwrap();
+        let run = RunFolder::new(root.path().join("run"));
+        model.write(&run).unwrap();
+        let plan = voxseg::dataset::Plan::read(&run.plan()).unwrap();
+        assert_eq!(plan, model.plan, "{name}");
+        // The checkpoint of a run is a safetensors file of the same names.
+        let truth = fixture("nnunet").join(name).join("truth.safetensors");
+        same_logits(&network_of(&plan), &run.last(), &truth);
+        let again = model.write(&run).unwrap_err().to_string();
+        assert!(again.contains("not empty"), "{again}");
+    }
+}
+
+#[test]
+fn plans_say_the_same_as_in_nnunet() {
+    let model = import("plain_3d");
+    assert_eq!(model.epochs, Some(3));
+    assert_eq!(model.configuration, "3d_fullres");
+    assert!(model.remarks.is_empty(), "{:?}", model.remarks);
+    let plan = &model.plan;
+    assert_eq!(plan.patch, [6, 12, 16]);
+    assert_eq!(plan.preprocessing.spacing, [2.5, 0.8, 0.8]);
+    let channels = &plan.preprocessing.channels;
+    assert_eq!(channels[0].normalisation, Normalisation::Ct);
+    assert_eq!(channels[0].intensities.percentile_00_5, -90.25);
+    assert_eq!(channels[1].normalisation, Normalisation::ZScore);
+    assert_eq!(plan.topology.convs, Some(vec![2, 1, 2]));
+    assert_eq!(plan.topology.decoder_convs, Some(vec![1, 2]));
+    assert_eq!(plan.topology.heads, Some(vec![0, 1]));
+
+    let regions = import("residual_3d").plan;
+    assert_eq!(regions.labels.region_order, Some(vec![1, 2]));
+    assert_eq!(regions.topology.blocks, Some(vec![1, 2, 2]));
+    let plane = import("plain_2d").plan;
+    assert!(plane.preprocessing.planar);
+    assert_eq!(plane.patch, [1, 16, 24]);
+    assert_eq!(plane.preprocessing.spacing[1..], [0.7, 0.7]);
+    assert_eq!(plane.topology.strides[1], [1, 2, 2]);
+}
+
+/// A copy of the model plain_3d with `edit` done to its plans.json.
+fn edited(root: &Path, edit: impl FnOnce(&mut Value)) -> PathBuf {
+    let (from, to) = (fixture("nnunet/plain_3d"), root.join("model"));
+    fs::create_dir_all(to.join("fold_0")).unwrap();
+    for name in ["plans.json", "dataset.json", "fold_0/checkpoint_final.pth"] {
+        fs::copy(from.join(name), to.join(name)).unwrap();
+    }
+    let text = fs::read_to_string(to.join("plans.json")).unwrap();
+    let mut plans: Value = serde_json::from_str(&text).unwrap();
+    edit(&mut plans);
+    fs::write(to.join("plans.json"), plans.to_string()).unwrap();
+    to
+}
+
+fn set(plans: &mut Value, at: &str, value: Value) {
+    let at = at.replace("CONFIG", "/configurations/3d_fullres");
+    let at = at.replace(
+        "ARGS",
+        "/configurations/3d_fullres/architecture/arch_kwargs",
+    );
+    *plans.pointer_mut(&at).unwrap_or_else(|| panic!("{at}")) = value;
+}
+
+#[test]
+fn what_there_is_not_here_is_refused_by_name() {
+    for (at, value, words) in [
+        (
+            "/transpose_forward",
+            json!([1, 0, 2]),
+            "transpose_forward is [1, 0, 2]",
+        ),
+        (
+            "/image_reader_writer",
+            json!("NibabelIOWithReorient"),
+            "NibabelIOWithReorient",
+        ),
+        ("/label_manager", json!("MyLabels"), "MyLabels"),
+        (
+            "CONFIG/preprocessor_name",
+            json!("MyPreprocessor"),
+            "MyPreprocessor",
+        ),
+        (
+            "CONFIG/resampling_fn_data",
+            json!("resample_torch_fornnunet"),
+            "resample_torch_fornnunet",
+        ),
+        (
+            "CONFIG/normalization_schemes/0",
+            json!("MyNormalization"),
+            "MyNormalization",
+        ),
+        (
+            "CONFIG/normalization_schemes",
+            json!(["CTNormalization"]),
+            "2 channels",
+        ),
+        ("CONFIG/patch_size", json!([6, 12]), "as many numbers"),
+        ("CONFIG/patch_size", json!([5, 12, 16]), "divide the patch"),
+        ("CONFIG/spacing", json!([0.0, 1.0, 1.0]), "spacing"),
+        (
+            "CONFIG/architecture",
+            json!(null),
+            "architecture is missing",
+        ),
+        (
+            "CONFIG/architecture/network_class_name",
+            json!("a.b.Primus"),
+            "`Primus`",
+        ),
+        ("CONFIG/architecture/arch_kwargs", json!([]), "arch_kwargs"),
+        (
+            "ARGS/conv_op",
+            json!("torch.nn.modules.conv.Conv1d"),
+            "Conv1d",
+        ),
+        ("ARGS/conv_bias", json!(false), "conv_bias is `false`"),
+        (
+            "ARGS/norm_op",
+            json!("torch.nn.modules.normalization.GroupNorm"),
+            "GroupNorm",
+        ),
+        ("ARGS/norm_op_kwargs/affine", json!(false), "affine"),
+        ("ARGS/norm_op_kwargs/eps", json!(-1.0), "norm.eps"),
+        (
+            "ARGS/dropout_op",
+            json!("torch.nn.AlphaDropout"),
+            "AlphaDropout",
+        ),
+        ("ARGS/nonlin", json!("torch.nn.GELU"), "GELU"),
+        ("ARGS/n_stages", json!(4), "features_per_stage"),
+        (
+            "ARGS/kernel_sizes",
+            json!([[3, 3], [3, 3], [3, 3]]),
+            "kernel_sizes",
+        ),
+        ("ARGS/features_per_stage", json!([3, 4, 7]), "misshapen"),
+        ("ARGS/n_conv_per_stage", json!([2, 2, 2]), "missing"),
+        ("ARGS/n_conv_per_stage", json!([2, 1, 0]), "plans.json"),
+        ("CONFIG/batch_size", json!("two"), "plans.json of nnU-Net"),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let folder = edited(root.path(), |plans| set(plans, at, value));
+        let error = ImportedModel::read(&folder, &choice()).expect_err(words);
+        let text = error.to_string();
+        assert!(
+            error.is_users_fault() && text.contains(words),
+            "{at}: {text}"
+        );
+    }
+    let root = tempfile::tempdir().unwrap();
+    let folder = edited(root.path(), |plans| {
+        let arguments = "/configurations/3d_fullres/architecture/arch_kwargs";
+        plans.pointer_mut(arguments).unwrap()["squeeze_excitation"] = json!(true);
+        plans.pointer_mut(arguments).unwrap()["stem_channels"] = json!(null);
+    });
+    let text = ImportedModel::read(&folder, &choice())
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("squeeze_excitation"), "{text}");
+    let folder = edited(root.path(), |plans| {
+        plans.pointer_mut("/configurations/3d_fullres").unwrap()["previous_stage"] =
+            json!("3d_lowres");
+    });
+    let text = ImportedModel::read(&folder, &choice())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.contains("previous_stage") && text.contains("cascade"),
+        "{text}"
+    );
+}
+
+#[test]
+fn folds_and_configurations_are_chosen() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = edited(root.path(), |_| ());
+    let read = |fold: Option<&str>, configuration: Option<&str>, checkpoint: &str| {
+        let choice = ModelChoice {
+            fold: fold.map(str::to_owned),
+            configuration: configuration.map(str::to_owned),
+            checkpoint: checkpoint.into(),
+        };
+        ImportedModel::read(&folder, &choice)
+    };
+    let last = "checkpoint_final.pth";
+    let inherited = read(Some("0"), Some("3d_fullres_bs4"), last).unwrap();
+    assert_eq!(
+        (inherited.plan.batch, inherited.plan.patch),
+        (4, [6, 12, 16])
+    );
+    let refused = |result: Result<ImportedModel, WeightsError>, words: &[&str]| {
+        let text = result.unwrap_err().to_string();
+        assert!(words.iter().all(|w| text.contains(w)), "{text}");
+    };
+    refused(read(Some("1"), None, last), &["fold_1", "--fold"]);
+    refused(
+        read(None, None, "checkpoint_best.pth"),
+        &["checkpoint_best.pth"],
+    );
+    refused(
+        read(None, Some("2d"), last),
+        &["`2d`", "3d_fullres, 3d_fullres_bs4"],
+    );
+    fs::create_dir(folder.join("fold_all")).unwrap();
+    fs::copy(
+        folder.join("fold_0").join(last),
+        folder.join("fold_all").join(last),
+    )
+    .unwrap();
+    refused(read(None, None, last), &["0, all", "--fold"]);
+    assert!(read(Some("all"), None, last).is_ok());
+    let looped = edited(root.path(), |plans| {
+        plans["configurations"]["3d_fullres"]["inherits_from"] = json!("3d_fullres");
+    });
+    let text = ImportedModel::read(
+        &looped,
+        &ModelChoice {
+            fold: Some("0".into()),
+            ..choice()
+        },
+    );
+    refused(text, &["inherits"]);
+}

@@ -52,7 +52,10 @@ def cargo(name, *arguments, target):
     command = ["cargo", *arguments, "--locked", "--message-format=json-render-diagnostics", "--target-dir", target]
     output = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
     made = [m for m in map(json.loads, output.splitlines()) if m.get("executable")]
-    return next(m["executable"] for m in made if m["target"]["name"] == name)
+    found = [m["executable"] for m in made if m["target"]["name"] == name]
+    if not found:
+        raise OSError(f"cargo made no executable called {name}")
+    return found[0]
 
 
 def voxseg(options):
@@ -68,35 +71,43 @@ def pytorch(options):
     return found
 
 
+def build_burn(folder, feature):
+    manifest = os.path.join(ROOT, "benches/peers/burn/Cargo.toml")
+    command = ["build", "--release", "--manifest-path", manifest, *(["--features", feature] if feature else [])]
+    return cargo("burn-peer", *command, target=os.path.join(TARGET, folder))
+
+
 def burn(options):
-    """Burn as it comes, and with AVX-512 in its products of matrices, which it leaves off: that is a build of its own."""
+    binary = build_burn("burn", "wgpu" if "burn-wgpu" in options.peers else None)
+    return {"burn-flex": [binary, "flex"], "burn-wgpu": [binary, "wgpu"]}
 
-    def build(folder, feature):
-        manifest = os.path.join(ROOT, "benches/peers/burn/Cargo.toml")
-        command = ["build", "--release", "--manifest-path", manifest, *(["--features", feature] if feature else [])]
-        return cargo("burn-peer", *command, target=os.path.join(TARGET, folder))
 
-    found = {}
-    if {"burn-flex", "burn-wgpu"} & set(options.peers):
-        binary = build("burn", "wgpu" if "burn-wgpu" in options.peers else None)
-        found = {"burn-flex": [binary, "flex"], "burn-wgpu": [binary, "wgpu"]}
-    if "burn-flex-avx512" in options.peers:
-        found["burn-flex-avx512"] = [build("burn-avx512", "avx512"), "flex"]
-    return found
+def burn_avx512(options):
+    """With AVX-512 in its products of matrices, which burn leaves off by itself: a build of its own."""
+    return {"burn-flex-avx512": [build_burn("burn-avx512", "avx512"), "flex"]}
+
+
+# Who sets up which peers.
+BUILDERS = [
+    (voxseg, {"voxseg"}),
+    (pytorch, {"pytorch-cpu", "pytorch-cuda"}),
+    (burn, {"burn-flex", "burn-wgpu"}),
+    (burn_avx512, {"burn-flex-avx512"}),
+]
 
 
 def start_all(options):
     """The peers that are wanted and there; voxseg must be."""
     commands = {}
-    for builder, prefix in (voxseg, "voxseg"), (pytorch, "pytorch"), (burn, "burn"):
-        if not any(p.startswith(prefix) for p in options.peers):
+    for builder, names in BUILDERS:
+        if not names & set(options.peers):
             continue
         try:
             commands |= builder(options)
-        except (OSError, subprocess.CalledProcessError, StopIteration) as error:
-            if prefix == "voxseg":
+        except (OSError, subprocess.CalledProcessError) as error:
+            if "voxseg" in names:
                 raise
-            print(f"{prefix} is left out: it could not be set up: {error}", file=sys.stderr)
+            print(f"{builder.__name__} is left out: it could not be set up: {error}", file=sys.stderr)
     return [Peer(name, commands[name], options.limit) for name in options.peers if name in commands]
 
 
@@ -150,7 +161,8 @@ def measure_start(edge, peers, results):
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--peers", default="voxseg,pytorch-cpu,pytorch-cuda,burn-flex,burn-flex-avx512,burn-wgpu")
+    everyone = "voxseg,pytorch-cpu,pytorch-cuda,burn-flex,burn-wgpu"
+    parser.add_argument("--peers", default=everyone, help=f"{everyone}; burn-flex-avx512 is one more build of burn")
     parser.add_argument("--edges", default="32,64", help="edges of the patch of the whole step, rising")
     parser.add_argument("--quick", action="store_true", help="only the whole step, at 32^3")
     parser.add_argument("--only", default="", help="regular expression that a case's title must match")

@@ -54,14 +54,10 @@ const TAPS: u32 = (KW + 3u) / 4u;
 const SUMS: u32 = IC * KH * OCV;
 // Vectors of a row of dy.
 const ROW: u32 = 2u * OCV;
-const_assert KW <= 8u;
-
-// Eight voxels of a row.
-alias Word = mat2x4<f32>;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<Word>;
-@group(0) @binding(2) var<storage, read> dy: array<Word>;
+@group(0) @binding(1) var<storage, read> x: array<mat2x4<f32>>;
+@group(0) @binding(2) var<storage, read> dy: array<mat2x4<f32>>;
 @group(0) @binding(3) var<storage, read_write> partial: array<f32>;
 
 @compute @workgroup_size(8)

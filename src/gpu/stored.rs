@@ -8,8 +8,8 @@
 //!
 //! **Words of 64 bits**, for a CPU that plays a GPU. There each access to a buffer is a loop over the lanes, once for each
 //! component: a `vec4<f32>` costs four such loops. As `vec2<u64>` the same sixteen bytes cost two, and a vec4 of f16, one u64,
-//! costs one; taking the words apart is a few instructions for all lanes. A `mat2x4<f32>`, eight numbers, is one `vec4<u64>`. Real GPUs move a vec4 at once, and many lack
-//! 64-bit integers; for them nothing changes.
+//! costs one; taking the words apart is a few instructions for all lanes. A `mat2x4<f32>`, eight numbers, is one `vec4<u64>`.
+//! Real GPUs move a vec4 at once, and many lack 64-bit integers; for them nothing changes.
 
 use super::GpuError;
 use super::accesses::{Declared, Stored, declared, restore};
@@ -58,14 +58,14 @@ fn wide_store_halves(value: vec4<f32>) -> u64 {
 ";
 
 /// Where no kernel stores elements of a type: a store would name a function that is nowhere.
-const NO_STORE: &str = "eight_voxels_are_only_loaded";
+const NO_STORE: &str = "eight_numbers_are_only_loaded";
 
 /// The text in which binding k + 1 holds elements of type `elements[k]`, those beyond the end of the list f32, and where
 /// `wide` every vec4 is moved in words of 64 bits.
 ///
 /// # Errors
-/// [`GpuError::Shader`] where a buffer that is to hold f16 is no array of f32 or `vec4<f32>`, or where a kernel stores less
-/// than a whole element of a converted buffer.
+/// [`GpuError::Shader`] where a buffer that is to hold f16 is no array of f32, `vec4<f32>` or `mat2x4<f32>`, or where a
+/// kernel stores less than a whole element of a converted buffer. Elements of eight numbers are only loaded.
 pub(super) fn store_as(
     kernel: &str,
     source: &str,
@@ -246,7 +246,7 @@ mod tests {
         );
         assert!(
             text.unwrap()
-                .contains("= eight_voxels_are_only_loaded(word)")
+                .contains("= eight_numbers_are_only_loaded(word)")
         );
     }
 

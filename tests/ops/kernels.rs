@@ -192,7 +192,7 @@ fn write_everywhere(kernel: &Kernel, module: &naga::Module, info: &ModuleInfo) {
         .unwrap_or_else(|e| panic!("{name}: HLSL: {e}"));
 }
 
-/// What no buffer of f16 is declared as: whole numbers, and pairs of f32 that are moved as one number.
+/// What no buffer of f16 is declared as: whole numbers, and words that pair f32 themselves.
 const NEVER_HALVES: [&str; 3] = ["array<u32>;", "array<vec4<u64>>;", "array<Word>;"];
 
 /// f16 in every buffer of numbers.
@@ -233,6 +233,7 @@ fn every_kernel_compiles_for_every_backend_and_matches_its_rust_side() {
                 write_everywhere(kernel, &module, &info);
                 // For adapters that are a CPU, which are reached through Vulkan.
                 let source = kernel.specialise(&constants, &elements, true).unwrap();
+                parse(kernel, &declared_writable(&source));
                 let (module, info) = parse(kernel, &source);
                 check_interface(kernel, &module);
                 write_spirv(kernel, &module, &info);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use voxseg::gpu::{AdapterClass, CooperativeMatrix, DeviceProfile};
+use voxseg::gpu::{CooperativeMatrix, DeviceProfile};
 use voxseg::graph::{Graph, Program, ProgramOptions};
 use voxseg::ops::conv::{ConvAttributes, conv};
 use voxseg::ops::layout::convert;
@@ -50,54 +50,51 @@ fn a_gpu_takes_winograd_where_the_channels_are_many() {
     assert!(!kernels_for(&device, 32).contains(&"conv/winograd_product"));
 }
 
-#[test]
-fn a_gpu_multiplies_matrices_of_what_is_stored_and_no_others() {
-    const KERNEL: &str = "conv/coop_correlate";
-    let with = |edge, operands| DeviceProfile {
+/// The problem of a convolution stored so, and what may be measured for it, the choice by rule first.
+fn measurable(
+    device: &DeviceProfile,
+    channels: usize,
+    stored: Element,
+) -> (String, Vec<&'static str>) {
+    let (graph, _) = convolution(channels, stored);
+    let (problem, (_, candidates)) = problems_of(&graph, device).pop_first().unwrap();
+    (problem, candidates.variants)
+}
+
+/// Of one kind of cooperative matrices.
+fn with_matrices(edge: u32, operands: Element) -> DeviceProfile {
+    DeviceProfile {
         f16: true,
         cooperative: vec![CooperativeMatrix { edge, operands }],
         max_workgroup_memory: 32 << 10,
         ..DeviceProfile::minimal_gpu()
-    };
-    let uses = |device: &DeviceProfile, channels, stored| {
-        kernels_in(device, channels, stored).contains(&KERNEL)
-    };
-    let (singles, halves) = (with(8, Element::F32), with(16, Element::F16));
-    assert!(uses(&singles, 32, Element::F32) && uses(&halves, 32, Element::F16));
-    assert!(!uses(&singles, 32, Element::F16) && !uses(&halves, 32, Element::F32));
-    // Matrices that would not be full; in f32 Winograd's transform saves more.
-    assert!(!uses(&halves, 40, Element::F16));
-    assert!(!uses(&singles, 64, Element::F32) && uses(&halves, 64, Element::F16));
-    let small = DeviceProfile {
-        max_workgroup_memory: 16 << 10,
-        ..halves.clone()
-    };
-    let slow = DeviceProfile {
-        class: AdapterClass::CpuLike,
-        ..halves.clone()
-    };
-    assert!(!uses(&small, 32, Element::F16) && !uses(&slow, 32, Element::F16));
+    }
+}
+
+#[test]
+fn matrices_of_what_is_stored_are_measured_and_never_chosen_by_rule() {
+    let singles = with_matrices(8, Element::F32);
+    let halves = with_matrices(16, Element::F16);
+    for (device, stored, other) in [
+        (&singles, Element::F32, Element::F16),
+        (&halves, Element::F16, Element::F32),
+    ] {
+        let (_, variants) = measurable(device, 32, stored);
+        assert!(variants[1..].contains(&"coop"), "{variants:?}");
+        assert!(!kernels_in(device, 32, stored).contains(&"conv/coop_correlate"));
+        let (_, variants) = measurable(device, 32, other);
+        assert!(!variants.contains(&"coop"), "{variants:?}");
+    }
 }
 
 #[test]
 fn storage_in_f16_is_measured_by_itself() {
-    let device = DeviceProfile {
-        cooperative: vec![CooperativeMatrix {
-            edge: 16,
-            operands: Element::F16,
-        }],
-        max_workgroup_memory: 32 << 10,
-        ..DeviceProfile::minimal_gpu()
-    };
-    let measurable = |stored| {
-        let (graph, _) = convolution(32, stored);
-        let (problem, (_, candidates)) = problems_of(&graph, &device).pop_first().unwrap();
-        (problem, candidates.variants)
-    };
-    let (in_f32, in_f16) = (measurable(Element::F32), measurable(Element::F16));
-    assert_eq!(in_f16.0, format!("{} in f16", in_f32.0));
-    assert_eq!(in_f16.1[0], "coop");
-    assert!(!in_f32.1.contains(&"coop"), "{:?}", in_f32.1);
+    let device = with_matrices(16, Element::F16);
+    let problem = |stored| measurable(&device, 32, stored).0;
+    assert_eq!(
+        problem(Element::F16),
+        format!("{} in f16", problem(Element::F32))
+    );
 }
 
 #[test]

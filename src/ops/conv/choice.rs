@@ -74,7 +74,8 @@ impl<P> Variant<P> {
     /// Whether it is worth choosing there where nothing is forced.
     fn pays(&self, direction: Direction, problem: &Problem, device: &DeviceProfile) -> bool {
         match self {
-            Self::Coop(plan) => plan.pays(direction, problem, device),
+            // By measurement alone (`--tune`), until it has been timed on a GPU.
+            Self::Coop(_) => false,
             Self::Winograd(plan) => plan.pays(device),
             Self::Gemm => gemm::pays(direction, problem),
             Self::Patches | Self::Lanes(_) | Self::Strips(_) | Self::Depthwise | Self::Naive => {

@@ -4,14 +4,13 @@
 //! only where activations are stored as f16. Sums are f32 in either case.
 
 use super::classes::{Axis, Class, STEP, channels};
-use super::{Direction, Problem, winograd};
+use super::{Direction, Problem};
 use crate::gpu::{
-    Access, AdapterClass, Constants, CooperativeMatrix, DeviceProfile, Kernel, ParamBlock,
-    shipped_kernel,
+    Access, Constants, CooperativeMatrix, DeviceProfile, Kernel, ParamBlock, shipped_kernel,
 };
 use crate::ops::{Lowering, Operand, grid};
 use crate::param_block;
-use crate::tensor::{Element, Shape};
+use crate::tensor::Shape;
 
 param_block!(Params {
     x_offset: u32,
@@ -163,28 +162,6 @@ impl Plan {
         let [from, to] = channels(problem, direction);
         let padded = from.next_multiple_of(STEP) * to.next_multiple_of(self.width());
         problem.attributes.taps() * padded
-    }
-
-    /// Whether it is expected to beat the other kernels for GPUs: with matrices that are full, and in f32, where they have no
-    /// units of their own, only where Winograd's transform saves nothing.
-    pub(super) fn pays(
-        &self,
-        direction: Direction,
-        problem: &Problem,
-        device: &DeviceProfile,
-    ) -> bool {
-        let [from, to] = channels(problem, direction);
-        let staged = self.staged(direction, problem).unwrap_or_default();
-        let filled = staged.first().is_some_and(|(class, staging)| {
-            let boxes: usize = staging.boxes(class, self.edge()).iter().product();
-            2 * class.voxels() >= boxes * ROWS * self.edge()
-        });
-        let saves = winograd::Plan::new(direction, problem, device).is_some_and(|w| w.pays(device));
-        device.class == AdapterClass::Gpu
-            && from.is_multiple_of(self.edge())
-            && to.is_multiple_of(CHANNELS)
-            && filled
-            && (self.matrix.operands == Element::F16 || !saves)
     }
 
     /// The correlations with what their workgroups keep of the source; `None` where not even what a row of taps sees fits.

@@ -79,3 +79,40 @@ fn scratch_space_that_was_not_asked_for_is_refused() {
         assert!(text.contains(word), "{text}");
     }
 }
+
+/// An addition that writes over what it reads, though nobody said that it may.
+#[derive(Debug)]
+struct Overwriting;
+
+impl Operator for Overwriting {
+    fn name(&self) -> &'static str {
+        "test.overwriting"
+    }
+
+    fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>, OpError> {
+        Ok(inputs[..1].to_vec())
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        elementwise::Add.lower(to)?;
+        let buffers = &mut to.dispatches[0].buffers;
+        let written = buffers.len() - 1;
+        buffers[written].buffer = buffers[0].buffer;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_dispatch_that_reads_what_it_writes_is_refused() {
+    let mut graph = Graph::new();
+    let x = graph.input("x", SHAPE).unwrap();
+    let doubled = elementwise::add(&mut graph, x, x).unwrap();
+    let y = graph.node(Arc::new(Overwriting), &[doubled, x]).unwrap()[0];
+    let options = ProgramOptions::default();
+    let error = Program::compile(graph, &[y], gpu().profile(), options).unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, GraphError::Node { .. }), "{text}");
+    for word in ["test.overwriting", "both to read and to write"] {
+        assert!(text.contains(word), "{text}");
+    }
+}

@@ -8,8 +8,8 @@ use super::predict::Checkpoint;
 use super::{CliError, Output};
 use crate::dataset::Plan;
 use crate::infer::Weights;
-use crate::run::{RunFolder, checkpoint};
-use crate::weights::{WeightsError, plan_tensors, save_safetensors};
+use crate::run::{RunFolder, checkpoint, plan_tensors};
+use crate::weights::{WeightsError, save_safetensors};
 
 /// Arguments of `voxseg export`.
 #[derive(Debug, Args)]

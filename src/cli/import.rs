@@ -16,11 +16,13 @@ Examples:
   voxseg import nnunet nnUNetTrainer__nnUNetPlans__3d_fullres -o runs/heart --fold 0
   voxseg import nnunet nnUNetTrainer__nnUNetPlans__2d -o runs/cells --checkpoint checkpoint_best.pth
   voxseg predict runs/heart -i imagesTs -o out
+  voxseg train Dataset027_ACDC -o runs/tuned --from runs/heart --steps 2000
 
 nnunet: DIR is a trained model of nnU-Net v2, with plans.json, dataset.json and fold_K/checkpoint_final.pth. Networks are
 PlainConvUNet and ResidualEncoderUNet in 2D and 3D; cascades, swapped axes and readers that reorient are refused by name. A
-fold becomes a run, which predicts with the same weights, spacing and normalisation. RUN cannot be trained on: its
-optimiser's state stays behind. The checkpoint is read without running what its pickle asks for.")]
+fold becomes a run, which predicts with the same weights, spacing and normalisation, and from which `voxseg
+train --from` goes on; momentum, learning rate and augmentation of nnU-Net's training stay behind. The checkpoint is read
+without running what its pickle asks for.")]
 pub struct ImportArgs {
     /// Whose model it is.
     #[arg(value_enum)]
@@ -68,7 +70,7 @@ pub fn run(args: &ImportArgs, output: &Output) -> Result<(), CliError> {
     let parameters: usize = model.tensors.values().map(|t| t.data.len()).sum();
     let plan = &model.plan;
     let text = format!(
-        "{}: {} from {}\n{} of {} parameters, patch {}, {}",
+        "{}: {} from {}\n{}, {} parameters, patch {}, {}",
         args.output.display(),
         model.configuration,
         model.checkpoint.display(),

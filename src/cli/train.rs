@@ -26,6 +26,7 @@ Examples:
   voxseg train Dataset101_LeftAtrium -o runs/atrium --resume
   voxseg train Dataset101_LeftAtrium -o runs/fold1 --fold 1 --steps 5000 --seed 7
   voxseg train Dataset101_LeftAtrium -o runs/big --config big.toml
+  voxseg train Dataset102_Other -o runs/tuned --from runs/atrium --steps 2000
 
 A run folder holds config.toml (every key), plan.json, log.jsonl, the checkpoints, progress.svg,
 validation.png and validation.json.
@@ -49,6 +50,10 @@ pub struct TrainArgs {
     /// Go on from the latest checkpoint of RUN under its own configuration.
     #[arg(long, conflicts_with_all = ["config", "steps", "seed", "fold", "batch", "patch", "precision", "spacing"])]
     pub resume: bool,
+    /// Begin with the plan and the weights of another run, `voxseg train`'s or `voxseg import`'s: the data set must have
+    /// its channels and labels; spacing and network are its own, the optimiser starts anew.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["resume", "spacing"])]
+    pub from: Option<PathBuf>,
     /// Measure which kernels are the fastest for this network on this adapter, and train with those; measured once,
     /// then kept in the cache (VOXSEG_CACHE, else the user's cache folder) and in RUN/kernels.json.
     #[arg(long)]
@@ -142,6 +147,7 @@ pub fn run(args: &TrainArgs, common: &Common, output: &Output) -> Result<(), Cli
         &config,
         TrainOptions {
             resume: args.resume,
+            from: args.from.as_deref(),
             profile: args.profile,
             tune: args.tune,
             stop: Some(interrupt.flag()),

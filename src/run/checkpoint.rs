@@ -230,6 +230,17 @@ impl Checkpoint {
         Ok(kept.map(|(n, t)| (n.clone(), t.clone())).collect())
     }
 
+    /// Copies all tensors over those of `parameters` that have their names; what else is there stays as it is.
+    ///
+    /// # Errors
+    /// A tensor of another shape; the device's.
+    pub fn insert_all(&self, parameters: &mut Parameters) -> Result<(), CheckpointError> {
+        for (name, tensor) in &self.tensors {
+            parameters.insert(name, tensor.shape, &tensor.data)?;
+        }
+        Ok(())
+    }
+
     /// Copies the tensors over those of `parameters`, which must already be there (see [`Parameters::ensure`]) under
     /// the same names and shapes. `extra` tensors in the file are allowed (optimiser states, when inferring).
     ///

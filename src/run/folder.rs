@@ -68,12 +68,18 @@ impl RunFolder {
             || is(self.splits())
             || is(self.kernels())
             || is(self.prepared())
-            || is(self.config()) && self.fingerprint().exists()
+            || is(self.start())
+            || is(self.config()) && (self.fingerprint().exists() || self.start().exists())
     }
 
     /// One JSON object a line: steps and validations.
     pub fn log(&self) -> PathBuf {
         self.root.join("log.jsonl")
+    }
+
+    /// The weights that training begins with, where they are those of another run.
+    pub fn start(&self) -> PathBuf {
+        self.root.join("checkpoint_start.safetensors")
     }
 
     /// The newest checkpoint, which `--resume` takes.

@@ -1,8 +1,13 @@
 //! What a plan means to the rooms above the data: its network, its mirrored axes, its classes.
 
+use std::collections::BTreeMap;
+
 use crate::dataset::{Labels, Plan};
+use crate::graph::{Graph, Role};
 use crate::metrics::Class;
-use crate::models::{PlainNet, UNetConfig, plain_unet, residual_encoder_unet};
+use crate::models::{ModelError, PlainNet, UNetConfig, plain_unet, residual_encoder_unet};
+use crate::nn::Mode;
+use crate::tensor::Shape;
 
 /// The network that a plan describes.
 pub fn network_of(plan: &Plan) -> UNetConfig {
@@ -27,6 +32,32 @@ pub fn network_of(plan: &Plan) -> UNetConfig {
     network.norm = layers.norm;
     network.nonlinearity = layers.activation;
     network
+}
+
+/// Name and shape of all that makes up a network in `graph`: its parameters, and the running statistics of batch norms.
+pub fn network_tensors(graph: &Graph) -> BTreeMap<String, Shape> {
+    let values = graph.values().map(|(_, value)| value);
+    let of_network = values.filter(|value| match value.role {
+        Role::Parameter(_) => true,
+        Role::State(_) => {
+            value.name.ends_with(".running_mean") || value.name.ends_with(".running_var")
+        }
+        _ => false,
+    });
+    of_network.map(|v| (v.name.clone(), v.shape)).collect()
+}
+
+/// [`network_tensors`] of the network that `plan` describes.
+///
+/// # Errors
+/// [`ModelError`] where the plan makes no network.
+pub fn plan_tensors(plan: &Plan) -> Result<BTreeMap<String, Shape>, ModelError> {
+    let network = network_of(plan);
+    let mut graph = Graph::new();
+    let shape = Shape::new(1, network.in_channels, 1, 1, 1).with_spatial(plan.patch);
+    let image = graph.input("image", shape)?;
+    network.build(&mut graph, image, Mode::Inference)?;
+    Ok(network_tensors(&graph))
 }
 
 /// Gives each stage as many convolutions as `counts` says.

@@ -143,6 +143,9 @@ impl TrainConfig {
         network.encoder_blocks = Some(topology.encoder_blocks());
         network.decoder_blocks = Some(topology.decoder_blocks());
         network.heads = Some(topology.heads());
+        network.dropout = plan.layers.dropout;
+        network.norm = plan.layers.norm;
+        network.activation = plan.layers.activation;
         config
     }
 

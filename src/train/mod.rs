@@ -4,6 +4,7 @@ mod cases;
 mod choices;
 mod config;
 mod error;
+mod inherit;
 mod loader;
 mod log;
 mod memory;

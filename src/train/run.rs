@@ -53,6 +53,9 @@ pub struct TrainOptions<'a> {
     pub tune: bool,
     /// Time the dispatches of an early step and report them by operator ([`Event::Profile`]).
     pub profile: bool,
+    /// The run whose plan and weights a new run begins with: training goes on from them, with an optimiser that starts
+    /// anew, on any data of the same channels and labels.
+    pub from: Option<&'a Path>,
     /// Once it is true, training ends after the step in hand with a checkpoint and [`TrainError::Stopped`].
     pub stop: Option<&'a AtomicBool>,
 }
@@ -75,7 +78,7 @@ pub async fn train(
         return Err(GraphError::from(GpuError::NoTimestamps).into());
     }
     let class = gpu.profile().class;
-    let (setup, _lock) = Setup::locked(&dataset, folder, config, options.resume, class, observe)?;
+    let (setup, _lock) = Setup::locked(&dataset, folder, config, options, class, observe)?;
     for made in [folder.root().to_owned(), folder.prepared()] {
         remove_temporaries(&made);
     }
@@ -128,6 +131,9 @@ impl Run<'_> {
         }
         let mut parameters = Parameters::new(gpu, self.setup.config.seed);
         parameters.ensure(step.program.graph())?;
+        if checkpoint.is_none() && self.folder.start().exists() {
+            checkpoint::load(&self.folder.start())?.insert_all(&mut parameters)?;
+        }
         let validator = self.validator(cases.validate, &mut parameters)?;
         let mut session = Session {
             config: &self.setup.config,

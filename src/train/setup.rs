@@ -1,8 +1,9 @@
 //! What a run is made with: the configuration with every choice made, and the plan; read from its folder, or made from the data.
 
-use super::TrainConfig;
 use super::error::TrainError;
+use super::inherit::inherited;
 use super::session::Event;
+use super::{TrainConfig, TrainOptions};
 use crate::dataset::{
     Case, Dataset, DatasetError, Fingerprint, Plan, PreparedCase, Remark, check_case_count,
     check_integrity, data_text,
@@ -27,16 +28,19 @@ impl Setup {
         dataset: &Dataset,
         folder: &RunFolder,
         config: &TrainConfig,
-        resume: bool,
+        options: TrainOptions<'_>,
         class: AdapterClass,
         observe: &(dyn Fn(Event) + Sync),
     ) -> Result<(Self, RunLock), TrainError> {
         let io = |source| TrainError::io(folder.root(), source);
         let in_use = || TrainError::InUse(folder.root().to_owned());
         let lock = folder.lock().map_err(io)?.ok_or_else(in_use)?;
-        let setup = match resume && folder.config().exists() {
-            true => Self::resume(dataset, folder, class, observe),
-            false => Self::begin(dataset, folder, config, class, observe),
+        let setup = match (options.resume && folder.config().exists(), options.from) {
+            (true, _) => Self::resume(dataset, folder, class, observe),
+            (false, None) => Self::begin(dataset, folder, config, class, observe),
+            (false, Some(run)) => {
+                Self::begin_from(&RunFolder::new(run), dataset, folder, config, class)
+            }
         };
         match setup {
             Ok(setup) => Ok((setup, lock)),
@@ -86,21 +90,36 @@ impl Setup {
         observe: &(dyn Fn(Event) + Sync),
     ) -> Result<Self, TrainError> {
         config.validate_for(&dataset.description.labels)?;
-        refuse_existing(folder)?;
-        // Of a run that ended before its first step: they must not be taken for those of this one.
-        for stale in [folder.plan(), folder.kernels()] {
-            match std::fs::remove_file(&stale) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(TrainError::io(stale, e));
-                }
-                _ => {}
-            }
-        }
+        make_room(folder)?;
         // First, so that a run that is killed while it measures its data can be resumed.
         config.write(&folder.config())?;
         Self::make(dataset, folder, config, class, observe).inspect_err(|_| {
             // The error matters more than a file that stays.
             let _ = std::fs::remove_file(folder.config());
+        })
+    }
+
+    /// That of a new run with the plan and the weights of the run `source`.
+    fn begin_from(
+        source: &RunFolder,
+        dataset: &Dataset,
+        folder: &RunFolder,
+        config: &TrainConfig,
+        class: AdapterClass,
+    ) -> Result<Self, TrainError> {
+        config.validate_for(&dataset.description.labels)?;
+        check_case_count(dataset)?;
+        let (plan, weights) = inherited(source, config)?;
+        check_same_kind(&plan, dataset, source)?;
+        make_room(folder)?;
+        weights.write(&folder.start())?;
+        plan.write(&folder.plan())?;
+        let config = config.with_choices(&plan, class);
+        config.write(&folder.config())?;
+        Ok(Self {
+            config,
+            plan,
+            is_unwritten: false,
         })
     }
 
@@ -155,6 +174,21 @@ impl Setup {
         let text = serde_json::json!([self.plan, config, train, validate]).to_string();
         format!("{:016x}", Fnv::of(text.as_bytes()))
     }
+}
+
+/// Refuses a folder with a run, and removes what is left of one that ended before its first step: it must not be taken for
+/// that of the new one.
+fn make_room(folder: &RunFolder) -> Result<(), TrainError> {
+    refuse_existing(folder)?;
+    for stale in [folder.plan(), folder.kernels(), folder.start()] {
+        match std::fs::remove_file(&stale) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(TrainError::io(stale, e));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// A run may start in a folder that is new or empty, or that holds only what is made before the first step: a run that

@@ -10,11 +10,8 @@ use std::path::Path;
 
 use super::error::{Misfit, Misshapen, WeightsError};
 use super::file::WeightsFile;
-use crate::dataset::Plan;
-use crate::graph::{Graph, Parameters, Role};
-use crate::models::ModelError;
-use crate::nn::Mode;
-use crate::run::{Entry, network_of, write_safetensors};
+use crate::graph::{Graph, Parameters};
+use crate::run::{Entry, network_tensors, write_safetensors};
 use crate::tensor::{HostTensor, Shape};
 
 /// The members of a block that have parameters, in the order of PyTorch's `all_modules`.
@@ -22,32 +19,6 @@ const MEMBERS: [&str; 3] = ["conv", "norm", "nonlin"];
 
 /// A buffer of PyTorch's batch norms that a network here does not have.
 const COUNTER: &str = "num_batches_tracked";
-
-/// Name and shape of all that makes up a network in `graph`: its parameters, and the running statistics of batch norms.
-pub fn network_tensors(graph: &Graph) -> BTreeMap<String, Shape> {
-    let values = graph.values().map(|(_, value)| value);
-    let of_network = values.filter(|value| match value.role {
-        Role::Parameter(_) => true,
-        Role::State(_) => {
-            value.name.ends_with(".running_mean") || value.name.ends_with(".running_var")
-        }
-        _ => false,
-    });
-    of_network.map(|v| (v.name.clone(), v.shape)).collect()
-}
-
-/// [`network_tensors`] of the network that `plan` describes.
-///
-/// # Errors
-/// [`ModelError`] where the plan makes no network.
-pub fn plan_tensors(plan: &Plan) -> Result<BTreeMap<String, Shape>, ModelError> {
-    let network = network_of(plan);
-    let mut graph = Graph::new();
-    let shape = Shape::new(1, network.in_channels, 1, 1, 1).with_spatial(plan.patch);
-    let image = graph.input("image", shape)?;
-    network.build(&mut graph, image, Mode::Inference)?;
-    Ok(network_tensors(&graph))
-}
 
 /// The tensors of `file` that `wanted` names, in the shapes that it says.
 ///

@@ -9,12 +9,12 @@ use serde_json::{Map, Value};
 use super::architecture::{Source, axes, network};
 use super::error::WeightsError;
 use super::file::WeightsFile;
-use super::names::{fit, plan_tensors};
+use super::names::fit;
 use crate::dataset::{
     ChannelPlan, Description, IntensityProperties, Normalisation, Plan, Preprocessing,
 };
 use crate::run::checkpoint::{self, CheckpointInfo};
-use crate::run::{RunFolder, mirror_axes};
+use crate::run::{RunFolder, mirror_axes, plan_tensors};
 use crate::tensor::HostTensor;
 
 /// Steps of an epoch of nnU-Net's trainer.

@@ -17,6 +17,7 @@ use crate::{assert_same, folder_with, gpu, run, train_with};
 
 const RESUME: TrainOptions<'_> = TrainOptions {
     resume: true,
+    from: None,
     profile: false,
     tune: false,
     stop: None,

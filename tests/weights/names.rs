@@ -6,10 +6,9 @@ use std::path::Path;
 use voxseg::graph::{Executor, Graph, Parameters, Program, ProgramOptions};
 use voxseg::models::{PlainNet, UNetConfig, plain_unet, residual_encoder_unet};
 use voxseg::nn::{Mode, Norm};
+use voxseg::run::network_tensors;
 use voxseg::tensor::{HostTensor, Shape};
-use voxseg::weights::{
-    WeightsError, WeightsFile, fit, load_into, network_tensors, save_safetensors,
-};
+use voxseg::weights::{WeightsError, WeightsFile, fit, load_into, save_safetensors};
 
 use crate::{fixture, gpu};
 

@@ -3,12 +3,14 @@
 // Index map: one workgroup = LANES * STEPS consecutive packs of one channel, lane l taking l, l + LANES, ...; x of the
 // grid counts blocks, y channels, z samples. The statistics of (n, c) lie at n * batch + c / per_stat (per_stat channels
 // share one; a batch stride of 0 shares them over the samples). KIND is the activation; the slope is the block's, or for
-// PReLU slopes[c] (without PReLU another buffer stands at that binding and is not read).
+// PReLU slopes[c] (without PReLU another buffer stands at that binding and is not read). IN_PLACE takes x from y, and another
+// buffer stands at the binding of x.
 // Saves nothing: backward computes z again from x. x - mean first, so that a large mean costs no digits.
 // Accuracy: a few roundings. Deterministic: each output has one writer.
 
 alias Pack = f32;
 const KIND: u32 = 0;
+const IN_PLACE: u32 = 0;
 const LANES: u32 = 256;
 const STEPS: u32 = 8;
 const RELU: u32 = 1;
@@ -97,7 +99,13 @@ fn main(
         if i >= params.packs {
             break;
         }
-        let z = g * ((x[from_x + i] - m) * r) + b;
+        var value: Pack;
+        if IN_PLACE == 1 {
+            value = y[to_y + i];
+        } else {
+            value = x[from_x + i];
+        }
+        let z = g * ((value - m) * r) + b;
         y[to_y + i] = activate(z, slope);
     }
 }

@@ -3,10 +3,11 @@
 //
 // Index map: one workgroup = LANES * STEPS consecutive words of one channel, lane l taking l, l + LANES, ...; x of the grid
 // counts blocks, y channels, z samples. PER_CHANNEL takes the slope from slopes[c], else another buffer stands there and is not
-// read. x - mean first, so that a large mean costs no digits; NaN stays NaN.
+// read. IN_PLACE takes x from y, and another buffer stands at the binding of x. x - mean first, so that a large mean costs no digits; NaN stays NaN.
 // Saves nothing. Accuracy: a few roundings. Deterministic: each output has one writer.
 
 const PER_CHANNEL: u32 = 0;
+const IN_PLACE: u32 = 0;
 const LANES: u32 = 256;
 const STEPS: u32 = 8;
 
@@ -72,7 +73,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if i >= params.packs {
             break;
         }
-        let word = x[from_x + i];
+        var word: vec4<u64>;
+        if IN_PLACE == 1u {
+            word = y[to_y + i];
+        } else {
+            word = x[from_x + i];
+        }
         let low = fma(scale, even(word) - m, b);
         let high = fma(scale, odd(word) - m, b);
         y[to_y + i] = join(

@@ -46,6 +46,10 @@ impl BufferRange<'_> {
     }
 }
 
+/// The least of a storage buffer, bytes: wgpu refuses a binding that is smaller than one element of the array that a kernel
+/// declares, whether the kernel looks at it or not.
+const LEAST_STORAGE: u64 = 32;
+
 /// wgpu copies and clears in units of 4 bytes, and refuses empty bindings.
 fn padded(bytes: u64) -> u64 {
     bytes.next_multiple_of(4).max(4)
@@ -68,7 +72,7 @@ impl Gpu {
         let usage = wgpu::BufferUsages::STORAGE
             | wgpu::BufferUsages::COPY_SRC
             | wgpu::BufferUsages::COPY_DST;
-        self.create(what, padded(bytes), usage)
+        self.create(what, padded(bytes).max(LEAST_STORAGE), usage)
     }
 
     /// A uniform buffer with the given content; `bytes` hold all parameter blocks of a program.

@@ -1,9 +1,9 @@
 //! Compiling a training graph within a budget of device memory: which forward values are made again, not kept.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::plan::TRIES;
-use super::recompute::{Family, Recomputation};
+use super::recompute::{Family, REACH, Recomputation};
 use super::{Graph, GraphError, Program, ProgramOptions, remove_dead_nodes};
 use crate::gpu::DeviceProfile;
 use crate::ops::ValueId;
@@ -43,24 +43,67 @@ pub fn compile_training(
         device,
         options: ProgramOptions::default(),
     };
-    let mut dropped = search.plan.cheap();
-    let program = search.compile(&dropped)?;
+    let mut choice = Choice {
+        dropped: search.plan.cheap(),
+        reach: REACH,
+    };
+    let program = search.compile(&choice)?;
     let budget = device.memory_budget.unwrap_or(u64::MAX);
     if program.total_bytes() <= budget {
         return Ok(program);
     }
     search.options.mixed_slots = true;
-    let mut program = search.compile(&dropped)?;
-    let mut least = program.total_bytes();
-    while program.total_bytes() > budget {
-        let Some((root, better)) = search.improve(&dropped, &program)? else {
+    let mut program = search.compile_with(&choice, 0)?;
+    let mut lowest = (program.peak_bytes(), choice.clone());
+    let mut seen = BTreeSet::from([choice.clone()]);
+    loop {
+        // Only what could fit is packed well, which takes most of the time.
+        if program.peak_bytes() + program.persistent_bytes() <= budget {
+            let packed = search.compile(&choice)?;
+            if packed.total_bytes() <= budget {
+                program = packed;
+                break;
+            }
+        }
+        let Some((better, found)) = search.improve(&choice, &program, &seen)? else {
+            let least = search.compile(&lowest.1)?.total_bytes();
             return Err(GraphError::Budget { budget, least });
         };
-        dropped.insert(root);
-        program = better;
-        least = least.min(program.total_bytes());
+        (choice, program) = (better, found);
+        if program.peak_bytes() < lowest.0 {
+            lowest = (program.peak_bytes(), choice.clone());
+        }
+        seen.insert(choice.clone());
     }
-    search.restore(dropped, program, budget)
+    search.restore(choice, program, budget)
+}
+
+/// What is made again, and over how many nodes it is then kept for its next use.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Choice {
+    dropped: BTreeSet<ValueId>,
+    reach: usize,
+}
+
+impl Choice {
+    fn without(&self, root: ValueId) -> Self {
+        let mut choice = self.clone();
+        choice.dropped.insert(root);
+        choice
+    }
+
+    fn with(&self, root: ValueId) -> Self {
+        let mut choice = self.clone();
+        choice.dropped.remove(&root);
+        choice
+    }
+
+    fn with_reach(&self, reach: usize) -> Self {
+        Self {
+            reach,
+            ..self.clone()
+        }
+    }
 }
 
 /// What stays the same while a set of values is sought.
@@ -73,20 +116,19 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    fn compile(&self, dropped: &BTreeSet<ValueId>) -> Result<Program, GraphError> {
-        self.compile_with(dropped, TRIES)
+    fn compile(&self, choice: &Choice) -> Result<Program, GraphError> {
+        self.compile_with(choice, TRIES)
     }
 
-    fn compile_with(
-        &self,
-        dropped: &BTreeSet<ValueId>,
-        tries: usize,
-    ) -> Result<Program, GraphError> {
-        let (mut graph, flops) = self.plan.apply(dropped);
+    fn compile_with(&self, choice: &Choice, tries: usize) -> Result<Program, GraphError> {
+        let (mut graph, flops) = self.plan.apply_within(&choice.dropped, choice.reach);
         remove_dead_nodes(&mut graph, self.outputs);
         let (outputs, device) = (self.outputs, self.device);
         let mut program = Program::compile_with(graph, outputs, device, self.options, tries)?;
-        let families = dropped.iter().filter_map(|r| self.plan.families().get(r));
+        let families = choice
+            .dropped
+            .iter()
+            .filter_map(|r| self.plan.families().get(r));
         let recomputed = families.map(|f| self.describe(f)).collect();
         program.set_recomputed(recomputed, flops / 2.0);
         Ok(program)
@@ -101,68 +143,89 @@ impl Search<'_> {
         }
     }
 
-    /// The best further family whose recomputation leaves less at the nodes where most is alive, and the program with it.
-    /// It does not depend on the budget, so that whatever is said to be the least can be reached.
+    /// The best further step that leaves less at the nodes where most is alive: a family to make again; else one to keep after
+    /// all, since to make it again takes most there; else several to make again; else to keep what was made again for a
+    /// shorter time. None of those `seen`. It does not depend on the budget, so that whatever is said to be the least can be
+    /// reached.
     fn improve(
         &self,
-        dropped: &BTreeSet<ValueId>,
+        choice: &Choice,
         program: &Program,
-    ) -> Result<Option<(ValueId, Program)>, GraphError> {
+        seen: &BTreeSet<Choice>,
+    ) -> Result<Option<(Choice, Program)>, GraphError> {
         let level = program.peak_bytes() / 8 * HIGH_EIGHTHS;
         let excess = excess(program, level);
+        let candidates = self.candidates(choice, program, &excess);
+        let singly = candidates.iter().map(|&root| choice.without(root));
+        let kept = choice.dropped.iter().map(|&root| choice.with(root));
+        let together = candidates.iter().scan(choice.clone(), |all, &root| {
+            all.dropped.insert(root);
+            Some(all.clone())
+        });
+        let reaches = std::iter::successors(Some(choice.reach / 2), |r| (*r > 0).then_some(r / 2));
+        let shorter = reaches.map(|reach| choice.with_reach(reach));
         let total: u64 = excess.iter().sum();
-        let mut candidates: Vec<(ValueId, f64)> = program
-            .residents()
-            .iter()
-            .filter_map(|r| r.root.map(|root| (root, r)))
-            .filter(|(root, _)| !dropped.contains(root))
-            .filter_map(|(root, r)| {
+        let steps = singly.chain(kept).chain(together.skip(1)).chain(shorter);
+        for tried in steps.filter(|step| !seen.contains(step)) {
+            // What is alive does not depend on the packing.
+            let found = self.compile_with(&tried, 0)?;
+            let above: u64 = self::excess(&found, level).iter().sum();
+            if above < total || found.peak_bytes() < program.peak_bytes() {
+                return Ok(Some((tried, found)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Families that are alive where most is, those first that take most bytes off for each operation.
+    fn candidates(&self, choice: &Choice, program: &Program, excess: &[u64]) -> Vec<ValueId> {
+        let mut freed: BTreeMap<ValueId, u64> = BTreeMap::new();
+        for resident in program.residents() {
+            let alive = resident.first..=resident.last.min(excess.len() - 1);
+            let off = excess[alive].iter().map(|&e| e.min(resident.bytes));
+            if let Some(root) = resident.root {
+                *freed.entry(root).or_default() += off.sum::<u64>();
+            }
+        }
+        let mut candidates: Vec<(ValueId, f64)> = freed
+            .into_iter()
+            .filter(|(root, freed)| *freed > 0 && !choice.dropped.contains(root))
+            .filter_map(|(root, freed)| {
                 let family = self.plan.families().get(&root)?;
-                let alive = r.first..=r.last.min(excess.len() - 1);
-                let freed: u64 = excess[alive].iter().map(|&e| e.min(r.bytes)).sum();
-                (freed > 0).then(|| (root, freed as f64 / (1.0 + family.flops)))
+                Some((root, freed as f64 / (1.0 + family.flops)))
             })
             .collect();
         candidates.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        let mut more = dropped.clone();
-        for (root, _) in candidates {
-            more.insert(root);
-            // What is alive does not depend on the packing, which takes most of the time.
-            let tried = self.compile_with(&more, 0)?;
-            if self::excess(&tried, level).iter().sum::<u64>() < total {
-                return Ok(Some((root, self.compile(&more)?)));
-            }
-            more.remove(&root);
-        }
-        Ok(None)
+        candidates.into_iter().map(|(root, _)| root).collect()
     }
 
     /// Keeps again what the budget allows, the most expensive first.
     fn restore(
         &self,
-        mut dropped: BTreeSet<ValueId>,
+        mut choice: Choice,
         mut program: Program,
         budget: u64,
     ) -> Result<Program, GraphError> {
-        let mut order: Vec<(ValueId, f64)> = dropped
+        let cheap = self.plan.cheap();
+        let mut order: Vec<(ValueId, f64)> = choice
+            .dropped
             .iter()
-            .filter_map(|root| Some((*root, self.plan.families().get(root)?)))
-            .filter(|(_, family)| !family.is_cheap)
-            .map(|(root, family)| (root, family.flops))
+            .filter(|root| !cheap.contains(root))
+            .filter_map(|root| Some((*root, self.plan.families().get(root)?.flops)))
             .collect();
         order.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        let cheap = self.plan.cheap();
+        let longer = choice.with_reach(REACH);
+        let mut keep = |more: Choice| -> Result<Choice, GraphError> {
+            let tried = self.compile(&more)?;
+            if tried.total_bytes() > budget {
+                return Ok(choice.clone());
+            }
+            (choice, program) = (more.clone(), tried);
+            Ok(more)
+        };
+        let mut kept = keep(longer)?;
         for (root, _) in order {
-            if cheap.contains(&root) {
-                continue;
-            }
-            dropped.remove(&root);
-            let tried = self.compile(&dropped)?;
-            if tried.total_bytes() <= budget {
-                program = tried;
-            } else {
-                dropped.insert(root);
-            }
+            kept = keep(kept.with(root))?;
         }
         Ok(program)
     }

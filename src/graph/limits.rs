@@ -69,12 +69,12 @@ pub(super) fn check_requests(
     device: &DeviceProfile,
 ) -> Result<(), GraphError> {
     let limit = buffer_limit(device);
-    let largest = requests.iter().max_by_key(|(_, request)| request.bytes);
-    match largest.filter(|(_, request)| request.bytes > limit) {
+    let largest = requests.iter().max_by_key(|(_, request)| request.bytes());
+    match largest.filter(|(_, request)| request.bytes() > limit) {
         None => Ok(()),
         Some((tenant, request)) => Err(GraphError::TooLarge {
             what: tenant_name(graph, *tenant),
-            bytes: request.bytes,
+            bytes: request.bytes(),
             limit,
         }),
     }

@@ -26,7 +26,7 @@ pub use error::GraphError;
 pub use executor::{Executor, NodeTime};
 pub use init::Init;
 pub use passes::remove_dead_nodes;
-pub use plan::{MemoryPlan, Place, Request, Rules, peak_bytes, plan_memory};
+pub use plan::{MemoryPlan, Part, Place, Request, Rules, peak_bytes, plan_memory};
 pub use profile::{OperatorTime, Profile};
 pub use program::{Program, ProgramOptions, Resident};
 pub use recompute::{Family, Recomputation};

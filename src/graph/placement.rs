@@ -27,7 +27,8 @@ enum Tie {
     View,
     /// A concatenation is made of it; taken out again, it is copied.
     Concat,
-    /// Its node writes it over an input.
+    /// Its node writes it over an input; or it is the input that is written over, and lies from the start where the output
+    /// has its place.
     TakeOver,
 }
 
@@ -116,13 +117,17 @@ fn misplaced(graph: &Graph, parents: &[Option<Parent>], node: &Node) -> Option<V
     })
 }
 
-/// An output of `node` that lies in the storage of an input which it did not take over.
+/// An output of `node` that lies in the storage of an input, neither of which took over that of the other.
 fn written_over(graph: &Graph, parents: &[Option<Parent>], node: &Node) -> Option<ValueId> {
     let root = |v| resolve(graph, parents, v).root;
     node.outputs.iter().copied().find(|&output| {
-        let taken = parents[output.0 as usize]
-            .filter(|p| p.tie == Tie::TakeOver)
-            .map(|p| p.value);
+        let taken_by = |v: ValueId| {
+            let parent = parents[v.0 as usize].filter(|p| p.tie == Tie::TakeOver);
+            parent.map(|p| p.value)
+        };
+        let mut inputs = node.inputs.iter().copied();
+        let own = taken_by(output).filter(|v| node.inputs.contains(v));
+        let taken = own.or_else(|| inputs.find(|&i| taken_by(i) == Some(output)));
         let sharing = |&&i: &&ValueId| root(i) == root(output);
         let inputs: Vec<&ValueId> = node.inputs.iter().filter(sharing).collect();
         match taken {
@@ -159,6 +164,9 @@ fn take_over(graph: &Graph, outputs: &[ValueId], parents: &mut [Option<Parent>])
                 && graph.value(input).element == graph.value(output).element;
             let dies = last[root.0 as usize] == Some(at);
             let computed = graph.value(root).role == Role::Computed;
+            if dies && computed && move_in(graph, parents, (at, input, output)) {
+                break;
+            }
             if !(fills && dies && computed && parents[output.0 as usize].is_none()) {
                 continue;
             }
@@ -176,6 +184,49 @@ fn take_over(graph: &Graph, outputs: &[ValueId], parents: &mut [Option<Parent>])
             break;
         }
     }
+}
+
+/// Lets an input that has storage of its own lie from the start where the output of its last node, `at`, has a place
+/// in another's, if no node on the way then reads and writes one storage. The output's place is not in use before.
+fn move_in(
+    graph: &Graph,
+    parents: &mut [Option<Parent>],
+    (at, input, output): (usize, ValueId, ValueId),
+) -> bool {
+    let [from, to] = [input, output].map(|v| graph.value(v));
+    let alike = (from.shape, from.element) == (to.shape, to.element);
+    let may = parents[input.0 as usize].is_none() && parents[output.0 as usize].is_some();
+    if !(alike && may) || resolve(graph, parents, output).root == input {
+        return false;
+    }
+    parents[input.0 as usize] = Some(Parent {
+        value: output,
+        offset: 0,
+        tie: Tie::TakeOver,
+    });
+    let nodes = graph.nodes[..=at].iter();
+    let touching = |node: &&Node| {
+        let mut values = node.inputs.iter().chain(&node.outputs);
+        values.any(|&v| lies_in(parents, v, input))
+    };
+    let is_fine = nodes
+        .filter(touching)
+        .all(|node| conflict_at(graph, parents, node).is_none());
+    if !is_fine {
+        parents[input.0 as usize] = None;
+    }
+    is_fine
+}
+
+/// Whether `value` is `whole` or lies in it.
+fn lies_in(parents: &[Option<Parent>], mut value: ValueId, whole: ValueId) -> bool {
+    while value != whole {
+        match parents[value.0 as usize] {
+            Some(parent) => value = parent.value,
+            None => return false,
+        }
+    }
+    true
 }
 
 /// The last node that touches anything in the storage of each root; beyond the nodes for what is fetched.

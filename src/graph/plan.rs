@@ -3,9 +3,9 @@
 /// Tensors start at multiples of this, bytes: the most that WebGPU lets a device ask of where a binding starts.
 pub(super) const ALIGNMENT: u64 = 256;
 
-/// A tensor that needs memory from node `first` to node `last`, both inclusive.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+/// A part of a tensor that needs memory from node `first` to node `last`, both inclusive; none where `first` is the larger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
     /// Size in bytes.
     pub bytes: u64,
     /// First node that touches it.
@@ -14,14 +14,44 @@ pub struct Request {
     pub last: usize,
 }
 
-impl Request {
-    fn overlaps(&self, other: &Self) -> bool {
+impl Part {
+    fn meets(&self, other: &Self) -> bool {
         self.first <= other.last && other.first <= self.last
+    }
+}
+
+/// A tensor that needs memory: of one piece, whose parts, side by side, need it at different times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Its parts.
+    pub parts: Vec<Part>,
+}
+
+impl Request {
+    /// All of it from node `first` to node `last`.
+    pub fn whole(bytes: u64, first: usize, last: usize) -> Self {
+        Self {
+            parts: vec![Part { bytes, first, last }],
+        }
+    }
+
+    /// Size in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.parts.iter().map(|p| p.bytes).sum()
     }
 
     /// What it takes of a slot.
     pub(super) fn room(&self) -> u64 {
-        self.bytes.next_multiple_of(ALIGNMENT)
+        self.bytes().next_multiple_of(ALIGNMENT)
+    }
+
+    /// Its parts, each with its first byte.
+    pub(super) fn spans(&self) -> impl Iterator<Item = (u64, &Part)> {
+        self.parts.iter().scan(0, |end, part| {
+            let first = *end;
+            *end += part.bytes;
+            Some((first, part))
+        })
     }
 }
 
@@ -94,8 +124,8 @@ pub(super) fn plan_with(
     }
     let least = peak_bytes(requests);
     let mut list: Vec<usize> = (0..requests.len()).collect();
-    list.sort_by_key(|&i| (std::cmp::Reverse(requests[i].bytes), i));
-    let is_large = |i: &&usize| requests[**i].bytes >= least / SMALL;
+    list.sort_by_key(|&i| (std::cmp::Reverse(requests[i].bytes()), i));
+    let is_large = |i: &&usize| requests[**i].bytes() >= least / SMALL;
     let large = list.iter().take_while(is_large).count();
     let rest = list.split_off(large);
     let problem = Problem::new(requests, rules);
@@ -188,11 +218,11 @@ struct Packing {
     tenants: Vec<Vec<Tenant>>,
 }
 
+/// A part of a request in its place.
 #[derive(Clone, Copy)]
 struct Tenant {
     first: u64,
-    end: u64,
-    request: usize,
+    part: Part,
 }
 
 impl Packing {
@@ -228,11 +258,11 @@ impl Packing {
             })
             .min()
             .map(|(_, _, slot, offset)| Place { slot, offset });
-        self.put(i, room.min(problem.limit), place);
+        self.put(problem, i, place);
     }
 
     /// Puts a request into its place, or into a new slot.
-    fn put(&mut self, i: usize, room: u64, place: Option<Place>) {
+    fn put(&mut self, problem: &Problem<'_>, i: usize, place: Option<Place>) {
         let place = place.unwrap_or_else(|| {
             self.plan.slots.push(0);
             self.tenants.push(Vec::new());
@@ -241,37 +271,44 @@ impl Packing {
                 offset: 0,
             }
         });
-        let end = place.offset + room;
+        let request = &problem.requests[i];
+        let end = (place.offset + request.room()).min(problem.limit);
         let slot = &mut self.plan.slots[place.slot];
         *slot = end.max(*slot);
         self.plan.places[i] = place;
         self.is_placed[i] = true;
-        let tenants = &mut self.tenants[place.slot];
-        let at = tenants.partition_point(|t| t.first <= place.offset);
-        let tenant = Tenant {
-            first: place.offset,
-            end,
-            request: i,
-        };
-        tenants.insert(at, tenant);
+        let tenants = request.spans().map(|(first, &part)| Tenant {
+            first: place.offset + first,
+            part,
+        });
+        self.tenants[place.slot].extend(tenants);
     }
 
     /// The tightest gap of a slot for a request, else its end: the offset, and what would be left free there.
     fn gap(&self, problem: &Problem<'_>, i: usize, slot: usize) -> (u64, u64) {
         let request = &problem.requests[i];
-        let room = request.room();
+        // Where it may not begin: from behind the first number to before the second.
+        let mut barred: Vec<(i64, u64)> = Vec::new();
+        for (first, part) in request.spans() {
+            for tenant in self.tenants[slot].iter().filter(|t| t.part.meets(part)) {
+                let end = tenant.first + tenant.part.bytes;
+                if end > first {
+                    let before = tenant.first as i64 - (first + part.bytes) as i64;
+                    barred.push((before, (end - first).next_multiple_of(ALIGNMENT)));
+                }
+            }
+        }
+        barred.sort_unstable();
         let mut free = 0;
         let mut tightest: Option<(u64, u64)> = None;
-        let tenants = self.tenants[slot].iter();
-        for tenant in tenants.filter(|t| problem.requests[t.request].overlaps(request)) {
-            if let Some(waste) = tenant.first.checked_sub(free + room)
-                && tightest.is_none_or(|(_, least)| waste < least)
-            {
-                tightest = Some((free, waste));
+        for (before, after) in barred {
+            let waste = before - free as i64;
+            if waste >= 0 && tightest.is_none_or(|(_, least)| (waste as u64) < least) {
+                tightest = Some((free, waste as u64));
             }
-            free = free.max(tenant.end);
+            free = free.max(after);
         }
-        let end = self.plan.slots[slot].saturating_sub(free + room);
+        let end = self.plan.slots[slot].saturating_sub(free + request.room());
         tightest.unwrap_or((free, end))
     }
 
@@ -282,16 +319,12 @@ impl Packing {
 
 /// The most bytes alive at one node: no plan can need less.
 pub fn peak_bytes(requests: &[Request]) -> u64 {
+    let parts = || requests.iter().flat_map(|r| &r.parts);
     let alive_at = |at: usize| {
-        requests
-            .iter()
-            .filter(|r| r.first <= at && at <= r.last)
-            .map(|r| r.bytes)
+        parts()
+            .filter(|p| p.first <= at && at <= p.last)
+            .map(|p| p.bytes)
             .sum()
     };
-    requests
-        .iter()
-        .map(|r| alive_at(r.first))
-        .max()
-        .unwrap_or(0)
+    parts().map(|p| alive_at(p.first)).max().unwrap_or(0)
 }

@@ -73,7 +73,8 @@ pub struct Program {
     recomputed_madds: f64,
 }
 
-/// A tensor or scratch buffer of the memory plan, alive from node `first` to node `last`, both inclusive.
+/// A tensor or scratch buffer of the memory plan, alive from node `first` to node `last`, both inclusive; or a part of a
+/// tensor, where parts of it live differently.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Resident {
     /// The tensor, or the node whose scratch space it is.
@@ -146,22 +147,26 @@ impl Program {
                 Ok((homes.bound(tenant(0, o.buffer), 0)?, o))
             })
             .collect::<Result<_, GraphError>>()?;
-        let residents = requests
-            .iter()
-            .zip(&plan.places)
-            .map(|((tenant, request), place)| Resident {
-                name: tenant_name(&graph, *tenant),
-                bytes: request.bytes,
-                first: request.first,
-                last: request.last,
+        let of_tenant = |((tenant, request), place): ((&Tenant, &Request), &Place)| {
+            let (name, place) = (tenant_name(&graph, *tenant), *place);
+            let root = match tenant {
+                Tenant::Root(value) => Some(*value),
+                Tenant::Scratch { .. } => None,
+            };
+            let alive = request.spans().filter(|(_, part)| part.first <= part.last);
+            let residents = alive.map(|(first, part)| Resident {
+                name: name.clone(),
+                bytes: part.bytes,
+                first: part.first,
+                last: part.last,
                 slot: place.slot,
-                offset: place.offset,
-                root: match tenant {
-                    Tenant::Root(value) => Some(*value),
-                    Tenant::Scratch { .. } => None,
-                },
-            })
-            .collect();
+                offset: place.offset + first,
+                root,
+            });
+            residents.collect::<Vec<_>>()
+        };
+        let residents = requests.iter().zip(&plan.places).flat_map(of_tenant);
+        let residents = residents.collect();
         Ok(Self {
             steps,
             outputs,

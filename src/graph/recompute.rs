@@ -12,7 +12,7 @@ use super::{Graph, Node, Role, Value};
 use crate::ops::ValueId;
 
 /// Nodes of the backward part over which a value that was made again is kept for its next use.
-const REACH: usize = 8;
+pub(super) const REACH: usize = 8;
 
 /// What values that are no plain map of others may cost to make again without a budget: at the most so many
 /// operations for each byte, all of them together such a share of the operations of the forward part.
@@ -95,12 +95,18 @@ impl<'a> Recomputation<'a> {
     /// The graph in which the families of `dropped` are made again in the backward part, and what that costs a run in
     /// floating point operations.
     pub fn apply(&self, dropped: &BTreeSet<ValueId>) -> (Graph, f64) {
+        self.apply_within(dropped, REACH)
+    }
+
+    /// [`Recomputation::apply`] with what was made again kept over at the most `reach` nodes for its next use.
+    pub(super) fn apply_within(&self, dropped: &BTreeSet<ValueId>, reach: usize) -> (Graph, f64) {
         let members = dropped.iter().filter_map(|root| self.families.get(root));
         let mut rewrite = Rewrite {
             plan: self,
             dropped: members.flat_map(|f| &f.members).copied().collect(),
             graph: self.graph.clone(),
             copies: BTreeMap::new(),
+            reach,
             flops: 0.0,
         };
         let backward = rewrite.graph.nodes.split_off(self.first_backward);
@@ -203,6 +209,7 @@ struct Rewrite<'a> {
     graph: Graph,
     /// The copy of a value and the position in the backward part of its latest use.
     copies: BTreeMap<ValueId, (ValueId, usize)>,
+    reach: usize,
     flops: f64,
 }
 
@@ -215,7 +222,7 @@ impl Rewrite<'_> {
         let near = self
             .copies
             .get(&value)
-            .filter(|(_, used)| at - used <= REACH);
+            .filter(|(_, used)| at - used <= self.reach);
         let copy = match near {
             Some(&(copy, _)) => copy,
             None => self.make_again(value, at),

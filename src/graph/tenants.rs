@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::lower::Lowered;
 use super::placement::Placement;
-use super::plan::Request;
-use super::{Graph, GraphError, Role};
+use super::plan::{Part, Request};
+use super::{Graph, GraphError, Role, Value};
 use crate::gpu::Access;
 use crate::ops::{BufferRef, Dispatch, OpError, ValueId};
 
@@ -58,34 +58,84 @@ pub(super) fn lifetimes(
     lowered: &[Lowered],
     outputs: &[ValueId],
 ) -> BTreeMap<Tenant, Request> {
-    let mut requests: BTreeMap<Tenant, Request> = BTreeMap::new();
-    let mut touch = |tenant: Tenant, bytes: u64, at: usize| {
-        let request = requests.entry(tenant).or_insert(Request {
-            bytes,
-            first: at,
-            last: at,
-        });
-        request.first = request.first.min(at);
-        request.last = request.last.max(at);
-    };
-    let touch_value = |value: ValueId, at: usize, touch: &mut dyn FnMut(Tenant, u64, usize)| {
-        let root = placements[value.0 as usize].root;
-        if graph.value(root).role == Role::Computed {
-            touch(Tenant::Root(root), graph.value(root).bytes(), at);
+    let mut touches: BTreeMap<ValueId, Touches> = BTreeMap::new();
+    let mut touch = |value: ValueId, at: usize| {
+        let place = &placements[value.0 as usize];
+        let root = graph.value(place.root);
+        if root.role == Role::Computed {
+            let touches = touches.entry(place.root).or_default();
+            touches.add(graph.value(value), place, at);
         }
     };
-    for (at, node) in lowered.iter().enumerate() {
+    let mut requests = BTreeMap::new();
+    // A node that is a view, or a join of what was made in place, touches no memory.
+    let touching = lowered.iter().enumerate();
+    for (at, node) in touching.filter(|(_, node)| !node.dispatches.is_empty()) {
         for &value in &node.touched {
-            touch_value(value, at, &mut touch);
+            touch(value, at);
         }
         for (index, &bytes) in node.scratch.iter().enumerate() {
-            touch(Tenant::Scratch { node: at, index }, bytes, at);
+            let scratch = Tenant::Scratch { node: at, index };
+            requests.insert(scratch, Request::whole(bytes, at, at));
         }
     }
     for &output in outputs {
-        touch_value(output, lowered.len(), &mut touch);
+        touch(output, lowered.len());
     }
+    requests.extend(touches.into_iter().map(|(root, touches)| {
+        let parts = touches.parts(graph.value(root).bytes());
+        (Tenant::Root(root), Request { parts })
+    }));
     requests
+}
+
+/// The most ranges of a storage that are told apart.
+const MOST_RANGES: usize = 32;
+
+/// Which bytes of a storage are touched by which nodes: of each range (first byte, end) the first and the last node.
+#[derive(Default)]
+struct Touches(BTreeMap<(u64, u64), (usize, usize)>);
+
+impl Touches {
+    fn add(&mut self, value: &Value, place: &Placement, at: usize) {
+        let size = value.element.bytes();
+        let (samples, stride) = (value.shape.n(), place.batch_stride);
+        let (count, len) = match stride == value.shape.per_sample() {
+            true => (1, samples * stride),
+            false => (samples, value.shape.per_sample()),
+        };
+        for n in 0..count {
+            let first = size * (place.offset + n * stride) as u64;
+            let range = (first, first + size * len as u64);
+            let nodes = self.0.entry(range).or_insert((at, at));
+            *nodes = (nodes.0.min(at), nodes.1.max(at));
+        }
+    }
+
+    /// A storage of `bytes` in parts, each as long as something in it is alive.
+    fn parts(&self, bytes: u64) -> Vec<Part> {
+        let mut cuts: BTreeSet<u64> = [0, bytes].into();
+        if self.0.len() <= MOST_RANGES {
+            cuts.extend(self.0.keys().flat_map(|&(first, end)| [first, end]));
+        }
+        let cuts: Vec<u64> = cuts.into_iter().collect();
+        let mut parts: Vec<Part> = Vec::new();
+        for cut in cuts.windows(2) {
+            let inside = self
+                .0
+                .iter()
+                .filter(|((first, end), _)| *first < cut[1] && cut[0] < *end);
+            let (first, last) = inside.fold((usize::MAX, 0), |(first, last), (_, nodes)| {
+                (first.min(nodes.0), last.max(nodes.1))
+            });
+            let bytes = cut[1] - cut[0];
+            match parts.last_mut() {
+                Some(part) if (part.first, part.last) == (first, last) => part.bytes += bytes,
+                _ => parts.push(Part { bytes, first, last }),
+            }
+        }
+        parts
+    }
 }
 
 /// Pairs of tenants, by their position in `requests`, of which some dispatch reads one and writes the other.

@@ -195,6 +195,36 @@ fn the_storage_of_a_sum_is_that_of_a_dying_operand() {
 }
 
 #[test]
+fn a_norm_is_written_over_its_source_from_the_start_in_its_place_of_a_join() {
+    let shape = Shape::new(1, 1, 16, 16, 16);
+    let mut graph = Graph::new();
+    let x = graph.input("x", shape).unwrap();
+    let mut parameter = |name: &str, value| {
+        let parameter = graph.parameter(name, Shape::vector(1), Init::Constant(value));
+        parameter.unwrap()
+    };
+    let parameters = NormParameters {
+        gamma: parameter("gamma", 1.5),
+        beta: parameter("beta", -0.5),
+        slope: None,
+    };
+    let source = add(&mut graph, x, x).unwrap();
+    let normal = instance_norm(&mut graph, source, parameters, 1e-5, None).unwrap();
+    let joined = concat(&mut graph, &[x, normal]).unwrap();
+    let net = Net {
+        feeds: vec![(x, (0..shape.len()).map(|i| (i as f32).sin()).collect())],
+        outputs: vec![joined],
+        first_backward: 0,
+        graph,
+    };
+    let (apart, _) = run(&net, net.graph.clone(), false);
+    let (over, bytes) = run(&net, net.graph.clone(), true);
+    assert_same_bits(&over, &apart);
+    // The join, and statistics.
+    assert!(bytes < 3 * shape.bytes(), "{bytes}");
+}
+
+#[test]
 fn without_a_backward_part_nothing_is_made_again() {
     let net = net();
     let plan = Recomputation::new(&net.graph, net.graph.nodes().len(), &net.outputs);

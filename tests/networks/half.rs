@@ -193,7 +193,7 @@ fn a_scale_that_overflows_is_halved_and_changes_nothing_else() {
 }
 
 /// The network of the comparison with other frameworks: 16 to 128 features, four classes, deep supervision.
-fn peers_network() -> UNetConfig {
+pub fn peers_network() -> UNetConfig {
     plain_unet(PlainNet {
         in_channels: 1,
         out_channels: 4,

@@ -170,11 +170,12 @@ impl Operator for NormApply {
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
         let (o, y) = (self.operands(to.inputs), to.outputs[0]);
+        let in_place = o.x.is_at(&y);
         let Pass {
             kernel,
             tiling,
             constants,
-        } = self.apply_pass(to.device, &[&o.x, &y]);
+        } = self.apply_pass(to.device, &[&o.x, &y], in_place);
         let params = Params {
             x_offset: tiling.packs_of(o.x.offset),
             x_batch: tiling.packs_of(o.x.batch_stride),
@@ -191,7 +192,9 @@ impl Operator for NormApply {
             slope_offset: o.slopes.offset,
             slope: self.slope(),
         };
-        let operands = [&o.x, &o.mean, &o.rstd, &o.gamma, &o.beta, &o.slopes, &y];
+        // In place, x is read through the binding of y, and gamma stands at its own.
+        let x = if in_place { &o.gamma } else { &o.x };
+        let operands = [x, &o.mean, &o.rstd, &o.gamma, &o.beta, &o.slopes, &y];
         to.dispatch(kernel, constants, &params, &operands, tiling.groups());
         Ok(())
     }
@@ -209,6 +212,10 @@ impl Operator for NormApply {
             flops: 5.0 * elements,
             bytes: 8.0 * elements,
         }
+    }
+
+    fn in_place(&self) -> Vec<usize> {
+        vec![0]
     }
 
     fn is_cheap(&self) -> bool {

@@ -34,18 +34,19 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
         let of = |&k: &u32| with(specialisations(steps), "KIND", k);
         kinds.iter().flat_map(of).collect()
     };
-    let dx = [0, 1].map(|in_place| with(of_kind(MAP_STEPS), "IN_PLACE", in_place));
+    let map = [0, 1].map(|in_place| with(of_kind(MAP_STEPS), "IN_PLACE", in_place));
+    let map = map.concat();
     let small: Vec<Constants> = kinds.iter().map(|&k| vec![("KIND", k)]).collect();
     let merge: Vec<Constants> = [1, 4].map(|w| vec![("Pack", w), ("FAN", FAN)]).to_vec();
     let mut list = vec![
         (&stats::KERNEL, specialisations(SUM_STEPS)),
         (&stats::MERGE, merge),
         (&stats::FINISH, vec![vec![]]),
-        (&apply::KERNEL, of_kind(MAP_STEPS)),
+        (&apply::KERNEL, map.clone()),
         (&backward::SUMS, of_kind(SUM_STEPS)),
         (&backward::COEFFICIENTS, small.clone()),
         (&backward::PARAMETERS, small),
-        (&backward::DX, dx.concat()),
+        (&backward::DX, map),
         (&running::UPDATE, vec![vec![]]),
         (&running::RSTD, vec![vec![]]),
     ];

@@ -45,9 +45,10 @@ static DX: Kernel = shipped_kernel! {
 /// The kernels for words with the specialisations in use.
 pub(super) fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
     let both = |name, steps| [0, 1].map(|v| with(word_specialisations(steps), name, v));
+    let apply = [0, 1].map(|v| with(both("PER_CHANNEL", MAP_WORDS).concat(), "IN_PLACE", v));
     vec![
         (&STATS, word_specialisations(SUM_STEPS)),
-        (&APPLY, both("PER_CHANNEL", MAP_WORDS).concat()),
+        (&APPLY, apply.concat()),
         (&SUMS, both("PER_CHANNEL", SUM_STEPS).concat()),
         (&DX, both("IN_PLACE", MAP_WORDS).concat()),
     ]
@@ -94,13 +95,21 @@ impl NormApply {
         is_known(self.activation) && are_moved(device, FAMILY, operands)
     }
 
-    /// The pass that writes y; `operands` are x and y.
-    pub(super) fn apply_pass(&self, device: &DeviceProfile, operands: &[&Operand]) -> Pass {
-        if self.takes_words(device, operands) {
+    /// The pass that writes y, where x lies if `in_place`; `operands` are x and y.
+    pub(super) fn apply_pass(
+        &self,
+        device: &DeviceProfile,
+        operands: &[&Operand],
+        in_place: bool,
+    ) -> Pass {
+        let mut pass = if self.takes_words(device, operands) {
             let tiling = Tiling::channels_in_words(operands, MAP_WORDS);
-            return self.words_with_slope(&APPLY, tiling);
-        }
-        self.in_packs(&apply::KERNEL, Tiling::channels(operands, MAP_STEPS))
+            self.words_with_slope(&APPLY, tiling)
+        } else {
+            self.in_packs(&apply::KERNEL, Tiling::channels(operands, MAP_STEPS))
+        };
+        pass.constants.push(("IN_PLACE", u32::from(in_place)));
+        pass
     }
 
     /// The pass that makes the partial sums of the gradients; `operands` are x and dy.

@@ -3,7 +3,8 @@
 //
 // Index map: one workgroup = LANES * STEPS consecutive words of one channel, lane l taking l, l + LANES, ...; x of the grid
 // counts blocks, y channels, z samples. PER_CHANNEL takes the slope from slopes[c], else another buffer stands there and is not
-// read. IN_PLACE takes x from y, and another buffer stands at the binding of x. x - mean first, so that a large mean costs no digits; NaN stays NaN.
+// read. IN_PLACE takes x from y, and another buffer stands at the binding of x. x - mean first, so that a large mean costs no
+// digits; NaN stays NaN.
 // Saves nothing. Accuracy: a few roundings. Deterministic: each output has one writer.
 
 const PER_CHANNEL: u32 = 0;

@@ -2,8 +2,8 @@
 //! than what the kernel computes with.
 //!
 //! A kernel reaches its buffers by `name[index]` alone and stores whole elements by `=`; no local variable that is indexed
-//! has the name of a buffer. What is behind a pointer (`&name[index]`, for cooperative matrices) stays as it is stored. WGSL converts nothing by itself: a load or a store that this step missed is a type error,
-//! never a number that is read wrongly.
+//! has the name of a buffer. What is behind a pointer (`&name[index]`, for cooperative matrices) stays as it is stored. WGSL
+//! converts nothing by itself: a load or a store that this step missed is a type error, never a number that is read wrongly.
 
 /// A storage buffer as a kernel declares it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

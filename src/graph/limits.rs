@@ -36,8 +36,8 @@ pub(super) fn check_elements(
     }
 }
 
-/// Every value in use must fit a buffer; the largest is named where some do not. Before lowering, which computes with sizes, and whose dispatches for a huge batch
-/// would fill the host's memory.
+/// Every value in use must fit a buffer; the largest is named where some do not. Before lowering, which computes with sizes,
+/// and whose dispatches for a huge batch would fill the host's memory.
 pub(super) fn check_values(
     graph: &Graph,
     outputs: &[ValueId],

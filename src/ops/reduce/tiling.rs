@@ -70,7 +70,7 @@ impl Tiling {
         Self::new(pack_width(operands), &SMALL, steps, shape, row)
     }
 
-    /// The same in packs of a [word](crate::ops::words), which the operands must be made of.
+    /// The same in packs of a word of eight voxels, which the operands must be made of.
     pub fn channels_in_words(operands: &[&Operand], steps: u32) -> Self {
         let shape = shape_of(operands);
         let row = (shape.voxels(), Some(shape.c()));

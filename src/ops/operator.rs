@@ -215,9 +215,13 @@ pub struct Operand {
 impl Operand {
     /// Whether it may be bound as an array of vec4: rows of voxels, offset and stride all in fours.
     pub fn is_vec4(&self) -> bool {
-        self.shape.voxels().is_multiple_of(4)
-            && self.offset.is_multiple_of(4)
-            && self.batch_stride.is_multiple_of(4)
+        self.shape.voxels().is_multiple_of(4) && self.starts_in(4)
+    }
+
+    /// Whether every sample starts at a whole pack of so many elements.
+    pub fn starts_in(&self, pack: usize) -> bool {
+        let starts = [self.offset, self.batch_stride];
+        starts.iter().all(|e| e.is_multiple_of(pack as u32))
     }
 
     /// Whether it lies where `other` lies.

@@ -19,8 +19,7 @@ pub fn words(elements: u32) -> u32 {
 
 /// Whether `operand` holds f32 and its samples begin at whole words.
 pub fn starts_at_words(operand: &Operand) -> bool {
-    let starts = [operand.offset, operand.batch_stride];
-    operand.element == Element::F32 && starts.iter().all(|e| e.is_multiple_of(WORD as u32))
+    operand.element == Element::F32 && operand.starts_in(WORD)
 }
 
 /// Whether the kernels of `family` for words take `operands`, all of one D, H and W: where the device moves words, every

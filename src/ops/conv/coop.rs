@@ -134,7 +134,7 @@ impl Plan {
     }
 
     fn fits(&self, direction: Direction, problem: &Problem, device: &DeviceProfile) -> bool {
-        let limit = device.max_binding.min(device.max_buffer);
+        let limit = device.binding_limit();
         device.cooperative.contains(&self.matrix)
             && device.max_invocations >= THREADS
             && u64::from(device.max_workgroup_memory) >= self.workgroup_memory()

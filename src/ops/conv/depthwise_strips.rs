@@ -145,7 +145,7 @@ impl Tiling {
     ) -> Option<&'static Self> {
         let a = &problem.attributes;
         let one_to_one = problem.x.c() == problem.y.c();
-        let limit = device.max_binding.min(device.max_buffer);
+        let limit = device.binding_limit();
         let fits = |shape: Shape| 4 * whole_rows(shape).len() as u64 <= limit;
         let able = device.class == AdapterClass::CpuLike
             && a.groups == problem.x.c()

@@ -87,7 +87,7 @@ fn packed_len(problem: &Problem, direction: Direction) -> usize {
 
 /// Whether these kernels can compute `direction` of `problem` on `device`.
 pub(super) fn supports(direction: Direction, problem: &Problem, device: &DeviceProfile) -> bool {
-    let limit = device.max_binding.min(device.max_buffer);
+    let limit = device.binding_limit();
     problem.attributes.groups == 1
         && device.max_invocations >= THREADS as u32
         && device.max_workgroup_memory >= WORKGROUP_MEMORY

@@ -53,8 +53,7 @@ pub(super) fn is_readable(
 ) -> bool {
     let [_, h, w] = source.shape.spatial();
     let whole = padding == [0, 0] && w.is_multiple_of(pack) && extent[0] <= h && extent[1] <= w;
-    let starts = [source.offset, source.batch_stride];
-    whole && starts.iter().all(|e| e.is_multiple_of(pack as u32))
+    whole && source.starts_in(pack)
 }
 
 /// The same with planes of (H, W).

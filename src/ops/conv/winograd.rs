@@ -53,7 +53,7 @@ impl Plan {
         device: &DeviceProfile,
     ) -> Option<Self> {
         let plan = Self::of(direction, problem)?;
-        let limit = device.max_binding.min(device.max_buffer);
+        let limit = device.binding_limit();
         let largest = 4 * plan.weights_len().max(CHUNK_BYTES / 4) as u64;
         let is_able = device.max_invocations >= THREADS as u32
             && device.max_workgroup_memory >= WORKGROUP_MEMORY

@@ -14,7 +14,7 @@ use crate::tensor::{Element, Shape};
 const OP: &str = "loss.segmentation_gradient";
 
 /// Invocations of a workgroup.
-const LANES: usize = 256;
+pub(super) const LANES: usize = 256;
 
 /// Voxels of one invocation, which reads the coefficients once for all of them.
 const VOXELS_PER_LANE: usize = 8;
@@ -64,6 +64,11 @@ fn constants(attributes: &LossAttributes, classes: usize) -> Constants {
     constants
 }
 
+/// Workgroups whose invocations take so many voxels of a sample each. The grid is at most 65535 wide; beyond, they take more.
+pub(super) fn workgroups(voxels: usize, voxels_per_lane: usize) -> usize {
+    voxels.div_ceil(LANES * voxels_per_lane).clamp(1, 65_535)
+}
+
 impl Operator for SegmentationLossGradient {
     fn name(&self) -> &'static str {
         OP
@@ -100,11 +105,7 @@ impl Operator for SegmentationLossGradient {
             return Ok(());
         }
         let shape = dx.shape;
-        // The grid is at most 65535 wide; beyond, each invocation takes more voxels.
-        let groups = shape
-            .voxels()
-            .div_ceil(LANES * VOXELS_PER_LANE)
-            .clamp(1, 65_535);
+        let groups = workgroups(shape.voxels(), VOXELS_PER_LANE);
         let params = Params {
             x_offset: inputs.logits.offset,
             x_batch: inputs.logits.batch_stride,

@@ -1,6 +1,7 @@
 //! The passes over voxels in words of eight f32, for CPU adapters: `shaders/loss/words_*.wgsl`. They know labels without
 //! weights of few classes; all else keeps the kernels that take one voxel at a time.
 
+use super::gradient::{LANES, workgroups};
 use super::reduce::Partials;
 use super::segmentation::{gamma, ignore_code, is_squared, pixel_code, region_code};
 use super::{Activation, LossAttributes, PixelLoss};
@@ -15,8 +16,7 @@ pub const VARIANTS: [&str; 2] = ["words", "voxels"];
 /// More classes than this would not stay in registers.
 const MAX_CLASSES: usize = 8;
 
-/// Invocations of a workgroup, and voxels of an invocation of the gradient, which reads the coefficients once for all.
-const LANES: usize = 256;
+/// Voxels of an invocation of the gradient, which reads the coefficients once for all.
 const VOXELS_PER_LANE: usize = 32;
 
 param_block!(SumsParams {
@@ -157,11 +157,7 @@ pub(super) fn gradient(
     [logits, target, coefficients, dloss, dx]: [&Operand; 5],
 ) {
     let shape = dx.shape;
-    // The grid is at most 65535 wide; beyond, each invocation takes more words.
-    let groups = shape
-        .voxels()
-        .div_ceil(LANES * VOXELS_PER_LANE)
-        .clamp(1, 65_535);
+    let groups = workgroups(shape.voxels(), VOXELS_PER_LANE);
     let params = GradientParams {
         x_offset: words(logits.offset),
         x_batch: words(logits.batch_stride),

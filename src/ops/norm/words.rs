@@ -75,17 +75,24 @@ pub(super) struct Pass {
 }
 
 impl Pass {
-    /// That of the moments of `x`.
-    pub(super) fn stats(device: &DeviceProfile, x: &Operand) -> Self {
-        let in_words = are_moved(device, FAMILY, &[x]);
-        let (kernel, tiling) = match in_words {
-            true => (&STATS, Tiling::channels_in_words(&[x], SUM_STEPS)),
-            false => (&stats::KERNEL, Tiling::channels(&[x], SUM_STEPS)),
-        };
+    fn of(kernel: &'static Kernel, tiling: Tiling) -> Self {
         Self {
             kernel,
             tiling,
             constants: tiling.constants(),
+        }
+    }
+
+    fn with(mut self, name: &'static str, value: u32) -> Self {
+        self.constants.push((name, value));
+        self
+    }
+
+    /// That of the moments of `x`.
+    pub(super) fn stats(device: &DeviceProfile, x: &Operand) -> Self {
+        match are_moved(device, FAMILY, &[x]) {
+            true => Self::of(&STATS, Tiling::channels_in_words(&[x], SUM_STEPS)),
+            false => Self::of(&stats::KERNEL, Tiling::channels(&[x], SUM_STEPS)),
         }
     }
 }
@@ -102,23 +109,21 @@ impl NormApply {
         operands: &[&Operand],
         in_place: bool,
     ) -> Pass {
-        let mut pass = if self.takes_words(device, operands) {
-            let tiling = Tiling::channels_in_words(operands, MAP_WORDS);
-            self.words_with_slope(&APPLY, tiling)
-        } else {
-            self.in_packs(&apply::KERNEL, Tiling::channels(operands, MAP_STEPS))
+        let pass = match self.takes_words(device, operands) {
+            true => Pass::of(&APPLY, Tiling::channels_in_words(operands, MAP_WORDS))
+                .with("PER_CHANNEL", u32::from(self.takes_slope())),
+            false => self.in_packs(&apply::KERNEL, operands, MAP_STEPS),
         };
-        pass.constants.push(("IN_PLACE", u32::from(in_place)));
-        pass
+        pass.with("IN_PLACE", u32::from(in_place))
     }
 
     /// The pass that makes the partial sums of the gradients; `operands` are x and dy.
     pub(super) fn sums_pass(&self, device: &DeviceProfile, operands: &[&Operand]) -> Pass {
-        if self.takes_words(device, operands) {
-            let tiling = Tiling::channels_in_words(operands, SUM_STEPS);
-            return self.words_with_slope(&SUMS, tiling);
+        match self.takes_words(device, operands) {
+            true => Pass::of(&SUMS, Tiling::channels_in_words(operands, SUM_STEPS))
+                .with("PER_CHANNEL", u32::from(self.takes_slope())),
+            false => self.in_packs(&backward::SUMS, operands, SUM_STEPS),
         }
-        self.in_packs(&backward::SUMS, Tiling::channels(operands, SUM_STEPS))
     }
 
     /// The pass that writes dx, where dy lies if `in_place`; `operands` are x, dy and dx.
@@ -128,37 +133,14 @@ impl NormApply {
         operands: &[&Operand],
         in_place: bool,
     ) -> Pass {
-        let mut pass = if self.takes_words(device, operands) {
-            let tiling = Tiling::channels_in_words(operands, MAP_WORDS);
-            Pass {
-                kernel: &DX,
-                tiling,
-                constants: tiling.constants(),
-            }
-        } else {
-            self.in_packs(&backward::DX, Tiling::channels(operands, MAP_STEPS))
+        let pass = match self.takes_words(device, operands) {
+            true => Pass::of(&DX, Tiling::channels_in_words(operands, MAP_WORDS)),
+            false => self.in_packs(&backward::DX, operands, MAP_STEPS),
         };
-        pass.constants.push(("IN_PLACE", u32::from(in_place)));
-        pass
+        pass.with("IN_PLACE", u32::from(in_place))
     }
 
-    fn words_with_slope(&self, kernel: &'static Kernel, tiling: Tiling) -> Pass {
-        let mut constants = tiling.constants();
-        constants.push(("PER_CHANNEL", u32::from(self.takes_slope())));
-        Pass {
-            kernel,
-            tiling,
-            constants,
-        }
-    }
-
-    fn in_packs(&self, kernel: &'static Kernel, tiling: Tiling) -> Pass {
-        let mut constants = tiling.constants();
-        constants.push(("KIND", self.activation_kind()));
-        Pass {
-            kernel,
-            tiling,
-            constants,
-        }
+    fn in_packs(&self, kernel: &'static Kernel, operands: &[&Operand], steps: u32) -> Pass {
+        Pass::of(kernel, Tiling::channels(operands, steps)).with("KIND", self.activation_kind())
     }
 }

@@ -6,6 +6,7 @@ use super::{Mode, Nonlinearity, Norm, conv_layer, nonlinearity, norm_layer};
 use crate::graph::{Graph, GraphError};
 use crate::ops::ValueId;
 use crate::ops::dropout::{Dropout, DropoutUnit, dropout};
+use crate::tensor::Shape;
 
 /// Zero padding of convolutions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +25,37 @@ pub struct ChannelDropout {
     pub p: f32,
     /// The seed of the step, a scalar: [`crate::ops::dropout::seed_bits`].
     pub seed: ValueId,
+}
+
+impl ChannelDropout {
+    /// The dropout of a training graph with the input `dropout seed` that it takes; `None` at inference, or where
+    /// nothing is dropped.
+    ///
+    /// # Errors
+    /// [`GraphError::DuplicateName`] where the graph has that input.
+    pub fn of(graph: &mut Graph, p: f32, mode: Mode) -> Result<Option<Self>, GraphError> {
+        match mode {
+            Mode::Training if p > 0.0 => {
+                let seed = graph.input("dropout seed", Shape::scalar())?;
+                Ok(Some(Self { p, seed }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Appends it to x (N, C, D, H, W).
+    ///
+    /// # Errors
+    /// A shape error where the seed is no scalar, or p lies outside 0 .. 1.
+    pub fn build(self, graph: &mut Graph, x: ValueId) -> Result<ValueId, GraphError> {
+        let drop = Dropout {
+            p: self.p,
+            unit: DropoutUnit::Channel,
+            // Each layer its own mask: no two have the same number of nodes before them.
+            salt: graph.nodes().len() as u32,
+        };
+        dropout(graph, x, self.seed, drop).map_err(|e| graph.blame(e))
+    }
 }
 
 /// A convolution with what follows it.
@@ -69,14 +101,8 @@ impl ConvBlock {
                 self.bias,
             )
         })?;
-        if let Some(ChannelDropout { p, seed }) = self.dropout {
-            let drop = Dropout {
-                p,
-                unit: DropoutUnit::Channel,
-                // Each layer its own mask: no two have the same number of nodes before them.
-                salt: graph.nodes().len() as u32,
-            };
-            y = dropout(graph, y, seed, drop).map_err(|e| graph.blame(e))?;
+        if let Some(dropout) = self.dropout {
+            y = dropout.build(graph, y)?;
         }
         match self.norm {
             Norm::None => nonlinearity(graph, y, self.nonlinearity),

@@ -6,6 +6,7 @@ use crate::graph::{Graph, GraphError, Init};
 use crate::ops::ValueId;
 use crate::ops::activation::{activate, prelu};
 use crate::ops::conv::{ConvAttributes, conv, conv_transpose};
+use crate::ops::matmul::linear;
 use crate::ops::norm::{
     NormParameters, RunningStats, batch_norm_eval, batch_norm_train, instance_norm,
 };
@@ -35,11 +36,45 @@ pub fn conv_layer(
         Padding::Valid => ConvAttributes::new(kernel),
     }
     .with_stride(stride);
-    let [kd, kh, kw] = kernel;
-    let shape = Shape::new(channels, graph.value(x).shape.c(), kd, kh, kw);
+    conv_layer_with(graph, x, channels, attributes, bias)
+}
+
+/// Appends a convolution with any window, dilation and groups: x (N, C, D, H, W) to (N, channels, D', H', W') with
+/// parameters `weight` (channels, C / groups, KD, KH, KW) and `bias`.
+///
+/// # Errors
+/// A shape error where the window does not fit, or the groups do not divide the channels.
+pub fn conv_layer_with(
+    graph: &mut Graph,
+    x: ValueId,
+    channels: usize,
+    attributes: ConvAttributes,
+    bias: bool,
+) -> Result<ValueId, GraphError> {
+    let shape = attributes
+        .weight_shape("conv.forward", graph.value(x).shape.c(), channels)
+        .map_err(|e| graph.blame(e))?;
     let weight = graph.parameter("weight", shape, Init::KaimingNormal { a: INIT_SLOPE })?;
     let bias = bias_parameter(graph, channels, bias)?;
     conv(graph, x, weight, bias, attributes).map_err(|e| graph.blame(e))
+}
+
+/// Appends a fully connected layer: x (N, C, 1, 1, 1) to (N, channels, 1, 1, 1) with parameters `weight`
+/// (channels, C, 1, 1, 1), which starts as `init` says, and `bias`, which starts as 0.
+///
+/// # Errors
+/// A shape error where x has more than one voxel a sample.
+pub fn linear_layer(
+    graph: &mut Graph,
+    x: ValueId,
+    channels: usize,
+    init: Init,
+    bias: bool,
+) -> Result<ValueId, GraphError> {
+    let shape = Shape::new(channels, graph.value(x).shape.c(), 1, 1, 1);
+    let weight = graph.parameter("weight", shape, init)?;
+    let bias = bias_parameter(graph, channels, bias)?;
+    linear(graph, x, weight, bias).map_err(|e| graph.blame(e))
 }
 
 /// Appends the transposed convolution with kernel = stride that doubles resolution: x (N, C, D, H, W) to
@@ -87,10 +122,25 @@ pub fn norm_layer(
     activation: Option<Nonlinearity>,
     mode: Mode,
 ) -> Result<ValueId, GraphError> {
+    norm_layer_as("norm", graph, x, norm, activation, mode)
+}
+
+/// [`norm_layer`] with another name than `norm`.
+///
+/// # Errors
+/// A shape error.
+pub fn norm_layer_as(
+    name: &str,
+    graph: &mut Graph,
+    x: ValueId,
+    norm: Norm,
+    activation: Option<Nonlinearity>,
+    mode: Mode,
+) -> Result<ValueId, GraphError> {
     let vector = Shape::vector(graph.value(x).shape.c());
     let slope = slope_parameter(graph, activation, vector)?;
     let activation = activation.map(Nonlinearity::operator);
-    graph.scope("norm", |g| {
+    graph.scope(name, |g| {
         let parameters = NormParameters {
             gamma: g.parameter("weight", vector, Init::Constant(1.0))?,
             beta: g.parameter("bias", vector, Init::Constant(0.0))?,

@@ -5,7 +5,10 @@ mod layer;
 mod residual;
 
 pub use block::{ChannelDropout, ConvBlock, Padding};
-pub use layer::{conv_layer, nonlinearity, norm_layer, transposed_conv_layer};
+pub use layer::{
+    conv_layer, conv_layer_with, linear_layer, nonlinearity, norm_layer, norm_layer_as,
+    transposed_conv_layer,
+};
 pub use residual::residual_block;
 
 pub use crate::style::{LayerStyle, Nonlinearity, Norm};

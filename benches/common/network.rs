@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use voxseg::gpu::{DeviceProfile, Gpu};
 use voxseg::graph::{Executor, Graph, Parameters, Program, ProgramOptions, remove_dead_nodes};
 use voxseg::losses::{LossConfig, Supervision};
-use voxseg::models::{PlainNet, UNetConfig, plain_unet};
+use voxseg::models::{Architecture, Network, PlainNet, UNetConfig, plain_unet};
 use voxseg::nn::Mode;
 use voxseg::ops::ValueId;
 use voxseg::optim::OptimizerConfig;
@@ -84,10 +84,7 @@ pub fn training_as(
     device: &DeviceProfile,
     edge: usize,
 ) -> Outcome<Job> {
-    let network = UNetConfig {
-        precision,
-        ..network()
-    };
+    let network = Network::from(network()).stored_as(precision);
     let loss = LossConfig::default();
     let sgd = OptimizerConfig::default();
     let step = training_step(

@@ -11,6 +11,7 @@ mod export;
 mod import;
 mod inspect;
 mod interrupt;
+mod models;
 mod numbers;
 mod output;
 mod predict;
@@ -98,6 +99,8 @@ enum Verb {
     Devices(devices::DevicesArgs),
     /// Print a network's layers, parameters, multiply-adds and memory without running it.
     Inspect(inspect::InspectArgs),
+    /// List the networks with their sources, parameters and multiply-adds.
+    Models(models::ModelsArgs),
     /// Measure segmentations against the truth: Dice, IoU, HD95 and NSD.
     Evaluate(EvaluateArgs),
     /// Make a run of a trained model of nnU-Net.
@@ -128,6 +131,7 @@ pub fn run() -> ExitCode {
         Verb::Demo(args) => demo::run(&args, &cli.common, &output),
         Verb::Devices(args) => devices::run(&args, &cli.common, &output),
         Verb::Inspect(args) => inspect::run(&args, &cli.common, &output),
+        Verb::Models(args) => models::run(&args, &output),
         Verb::Evaluate(args) => evaluate::run(&args, &output),
         Verb::Import(args) => import::run(&args, &output),
         Verb::Export(args) => export::run(&args, &output),

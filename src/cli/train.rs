@@ -26,6 +26,7 @@ Examples:
   voxseg train Dataset101_LeftAtrium -o runs/atrium --resume
   voxseg train Dataset101_LeftAtrium -o runs/fold1 --fold 1 --steps 5000 --seed 7
   voxseg train Dataset101_LeftAtrium -o runs/big --config big.toml
+  voxseg train Dataset101_LeftAtrium -o runs/vnet --model vnet
   voxseg train Dataset102_Other -o runs/tuned --from runs/atrium --steps 2000
 
 A run folder holds config.toml (every key), plan.json, log.jsonl, the checkpoints, progress.svg,
@@ -48,11 +49,11 @@ pub struct TrainArgs {
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Go on from the latest checkpoint of RUN under its own configuration.
-    #[arg(long, conflicts_with_all = ["config", "steps", "seed", "fold", "batch", "patch", "precision", "spacing"])]
+    #[arg(long, conflicts_with_all = ["config", "model", "steps", "seed", "fold", "batch", "patch", "precision", "spacing"])]
     pub resume: bool,
     /// Begin with the plan and the weights of another run, `voxseg train`'s or `voxseg import`'s: the data set must have
     /// its channels and labels; spacing and network are its own, the optimiser starts anew.
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["resume", "spacing"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["resume", "spacing", "model"])]
     pub from: Option<PathBuf>,
     /// Measure which kernels are the fastest for this network on this adapter, and train with those; measured once,
     /// then kept in the cache (VOXSEG_CACHE, else the user's cache folder) and in RUN/kernels.json.
@@ -61,6 +62,9 @@ pub struct TrainArgs {
     /// Time the dispatches of one early step and print them by operator, the slowest first.
     #[arg(long)]
     pub profile: bool,
+    /// The family of the network, as `voxseg models` names it [default: nnU-Net's plain U-Net].
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
     /// Optimiser steps.
     #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
     pub steps: Option<usize>,
@@ -96,6 +100,7 @@ impl TrainArgs {
             None => TrainConfig::default(),
         };
         let axes = |flag: &str| CliError::Usage(format!("{flag} takes three numbers, D,H,W"));
+        config.network.model = self.model.clone().or(config.network.model);
         config.schedule.steps = self.steps.or(config.schedule.steps);
         config.seed = self.seed.unwrap_or(config.seed);
         config.fold = self.fold.unwrap_or(config.fold);

@@ -27,6 +27,8 @@ pub struct Overrides {
     pub patch: Option<[usize; 3]>,
     /// Patches a batch.
     pub batch: Option<usize>,
+    /// The family of the network; nnU-Net's where `None`.
+    pub model: Option<String>,
     /// Features of the finest stage.
     pub base_features: Option<usize>,
     /// Most features of a stage.

@@ -53,6 +53,10 @@ pub struct Plan {
     pub patch: [usize; 3],
     /// Patches a batch.
     pub batch: usize,
+    /// The family of the network, as [`crate::models::MODELS`] names it; nnU-Net's plain or residual-encoder U-Net where
+    /// `None`, as in plans of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// The stages of the network.
     pub topology: Topology,
     /// What follows each of its convolutions.
@@ -119,6 +123,7 @@ impl Plan {
             median_shape: data.median.map(|n| n.round_ties_even() as usize),
             patch: shape.patch,
             batch: overrides.batch.unwrap_or(shape.batch),
+            model: overrides.model.clone(),
             topology: shape.topology,
             layers: overrides.layers,
         })

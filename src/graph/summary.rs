@@ -1,6 +1,7 @@
 //! What a program is made of, as a table's rows: for `voxseg inspect`.
 
-use super::{Program, Resident, Role};
+use super::{Graph, Program, Resident, Role};
+use crate::ops::ValueId;
 use crate::tensor::Shape;
 
 /// One node of a program.
@@ -47,6 +48,24 @@ pub struct ProgramSummary {
     pub persistent_bytes: u64,
     /// All of it: the device memory that a run needs.
     pub total_bytes: u64,
+}
+
+impl Graph {
+    /// Multiply-adds of its convolutions, matrix products and attentions: what the figures of published networks count.
+    pub fn product_madds(&self) -> f64 {
+        let shapes = |ids: &[ValueId]| -> Vec<Shape> {
+            ids.iter().map(|&id| self.value(id).shape).collect()
+        };
+        let products = self.nodes().iter().filter(|node| {
+            let family = node.op.name().split('.').next();
+            matches!(family, Some("conv" | "matmul" | "attention"))
+        });
+        let flops = products.map(|node| {
+            let cost = node.op.cost(&shapes(&node.inputs), &shapes(&node.outputs));
+            cost.flops
+        });
+        flops.sum::<f64>() / 2.0
+    }
 }
 
 impl Program {

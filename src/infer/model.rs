@@ -7,7 +7,7 @@ use super::{InferenceOptions, Predictor};
 use crate::dataset::{Case, DatasetError, LoadedCase, Plan, RestoredLabels, load_image};
 use crate::gpu::Gpu;
 use crate::graph::{GraphError, Parameters, Profile};
-use crate::models::{ModelError, UNetConfig};
+use crate::models::ModelError;
 use crate::run::checkpoint::{self, CheckpointError};
 use crate::run::{RunFolder, network_of};
 use crate::tensor::Element;
@@ -121,10 +121,7 @@ impl Model {
             return Err(not_a_run(&format!("it has no {name}")));
         }
         let plan = Plan::read(&folder.plan())?;
-        let network = UNetConfig {
-            precision,
-            ..network_of(&plan)
-        };
+        let network = network_of(&plan)?.stored_as(precision);
         let mut parameters = Parameters::new(gpu, 0);
         let predictor = Predictor::new(&network, plan.patch, &mut parameters)?;
         let found = checkpoint::load(&file)?;

@@ -7,7 +7,7 @@ use crate::gpu::DeviceProfile;
 use crate::graph::{
     Executor, Graph, GraphError, Parameters, Profile, Program, ProgramOptions, remove_dead_nodes,
 };
-use crate::models::{ModelError, UNetConfig};
+use crate::models::{ModelError, Network};
 use crate::nn::Mode;
 use crate::ops::ValueId;
 use crate::ops::layout::convert;
@@ -66,12 +66,12 @@ pub struct Predictor {
 
 /// The part of a graph that inference needs: the finest head alone.
 fn inference_program(
-    network: &UNetConfig,
+    network: &Network,
     patch: [usize; 3],
     device: &DeviceProfile,
 ) -> Result<(Program, ValueId), ModelError> {
     let mut graph = Graph::new();
-    let shape = Shape::new(1, network.in_channels, 1, 1, 1).with_spatial(patch);
+    let shape = Shape::new(1, network.in_channels(), 1, 1, 1).with_spatial(patch);
     let image = graph.input("image", shape)?;
     let heads = network.build(&mut graph, image, Mode::Inference)?;
     // Where the logits of windows are added up, they are f32.
@@ -88,7 +88,7 @@ impl Predictor {
     /// # Errors
     /// [`ModelError`] where the patch does not fit the network or the device.
     pub fn new(
-        network: &UNetConfig,
+        network: &Network,
         patch: [usize; 3],
         parameters: &mut Parameters,
     ) -> Result<Self, ModelError> {
@@ -98,8 +98,8 @@ impl Predictor {
             executor: Executor::new(program, parameters)?,
             image,
             patch,
-            in_channels: network.in_channels,
-            out_channels: network.out_channels,
+            in_channels: network.in_channels(),
+            out_channels: network.out_channels(),
         })
     }
 
@@ -108,7 +108,7 @@ impl Predictor {
     /// # Errors
     /// As [`Predictor::new`].
     pub fn planned_bytes(
-        network: &UNetConfig,
+        network: &Network,
         patch: [usize; 3],
         device: &DeviceProfile,
     ) -> Result<u64, ModelError> {

@@ -1,8 +1,24 @@
 //! The 3D U-Net of Çiçek et al. 2016 (MICCAI): 132 x 132 x 116 voxels of 3 channels in, 44 x 44 x 28 of 3 classes out.
 
-use super::{Downsampling, Encoder, UNetConfig};
+use std::sync::Arc;
+
+use super::{Downsampling, Encoder, Form, Model, Task, UNetConfig};
 use crate::nn::{Nonlinearity, Norm, Padding};
-use crate::tensor::Element;
+
+/// The list's entry.
+pub(super) static MODEL: Model = Model {
+    name: "cicek3d",
+    title: "3D U-Net",
+    source: "Çiçek et al. 2016",
+    task: Task::Segmentation,
+    published: Form {
+        channels: 3,
+        classes: 3,
+        extent: [116, 132, 132],
+    },
+    of_form: |form| Ok(Arc::new(cicek_unet3d(form.channels, form.classes))),
+    of_blueprint: None,
+};
 
 /// 19,069,955 parameters without those of the batch norm for 3 channels in and 3 out: convolutions with bias,
 /// up-convolutions without. Channels double before each pooling, so that no bottleneck forms; unpadded 3x3x3 kernels,
@@ -28,6 +44,5 @@ pub fn cicek_unet3d(in_channels: usize, out_channels: usize) -> UNetConfig {
         },
         nonlinearity: Nonlinearity::Relu,
         heads: vec![0],
-        precision: Element::F32,
     }
 }

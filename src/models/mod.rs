@@ -1,18 +1,65 @@
 //! Published networks, each with its source and its number of parameters.
 
+mod architecture;
 mod cicek;
 mod fit;
 mod nnunet;
+mod registry;
 mod ronneberger;
 mod unet;
 
+pub use architecture::{Architecture, Heads, Network};
 pub use cicek::cicek_unet3d;
 pub use fit::fitting_patch;
-pub use nnunet::{PlainNet, plain_unet, residual_encoder_unet};
+pub use nnunet::{
+    PlainNet, RESIDUAL_ENCODER, plain_unet, plain_unet_of, residual_encoder_unet, residual_unet_of,
+};
+pub use registry::{Blueprint, Counts, Form, Model, OfBlueprint, OfForm, Task};
 pub use ronneberger::{ronneberger_unet2d, unet2d};
-pub use unet::{Downsampling, Encoder, Heads, UNetConfig};
+pub use unet::{Downsampling, Encoder, UNetConfig};
+
+/// All networks that users can name: segmentation networks, then classifiers.
+pub static MODELS: &[&Model] = &[
+    &nnunet::PLAIN_3D,
+    &nnunet::PLAIN_2D,
+    &nnunet::RESIDUAL_3D,
+    &cicek::MODEL,
+    &ronneberger::MODEL,
+];
+
+/// The model of that name.
+///
+/// # Errors
+/// [`ModelError::Unknown`], which lists those there are.
+pub fn model(name: &str) -> Result<&'static Model, ModelError> {
+    let found = MODELS.iter().copied().find(|model| model.name == name);
+    found.ok_or_else(|| ModelError::Unknown {
+        name: name.to_owned(),
+        known: MODELS.iter().map(|m| m.name).collect::<Vec<_>>().join(", "),
+    })
+}
 
 use crate::graph::GraphError;
+
+/// The segmentation network of that name that follows a plan; nnU-Net's plain U-Net is `nnunet3d`, in 2D as well.
+///
+/// # Errors
+/// [`ModelError::Unknown`], which lists those there are.
+pub fn planned_model(name: &str) -> Result<OfBlueprint, ModelError> {
+    let planned = MODELS
+        .iter()
+        .filter_map(|m| Some((m.name, m.of_blueprint?)));
+    let found = planned.clone().find(|(known, _)| *known == name);
+    found
+        .map(|(_, make)| make)
+        .ok_or_else(|| ModelError::Unknown {
+            name: name.to_owned(),
+            known: planned
+                .map(|(known, _)| known)
+                .collect::<Vec<_>>()
+                .join(", "),
+        })
+}
 
 /// Why a network cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +68,14 @@ pub enum ModelError {
     /// The configuration contradicts itself.
     #[error("network configuration: {0}")]
     Config(String),
+    /// No network has that name.
+    #[error("no such network: `{name}`; there are {known}")]
+    Unknown {
+        /// The name.
+        name: String,
+        /// The names that there are.
+        known: String,
+    },
     /// The graph refused a node.
     #[error(transparent)]
     Graph(#[from] GraphError),
@@ -30,7 +85,7 @@ impl ModelError {
     /// Whether the user can mend it (exit code 2) rather than us (exit code 1).
     pub fn is_users_fault(&self) -> bool {
         match self {
-            Self::Config(_) => true,
+            Self::Config(_) | Self::Unknown { .. } => true,
             Self::Graph(e) => e.is_users_fault() || matches!(e, GraphError::Node { .. }),
         }
     }

@@ -3,9 +3,57 @@
 //! Trainable parameters with all deep-supervision heads: plain 3D of 6 stages 31,195,594 (1 channel, 2 classes) and
 //! 31,196,399 (3 classes); plain 2D of 8 stages 46,324,558 (2 classes); residual encoder 3D 102,350,575 (3 classes).
 
-use super::{Downsampling, Encoder, UNetConfig};
+use std::sync::Arc;
+
+use super::{Blueprint, Downsampling, Encoder, Form, Model, Task, UNetConfig};
 use crate::nn::{Nonlinearity, Norm, Padding};
-use crate::tensor::Element;
+
+/// The name of nnU-Net's residual-encoder network, whose stages are planned otherwise.
+pub const RESIDUAL_ENCODER: &str = "resenc3d";
+
+/// nnU-Net's 3D network as it is planned for large volumes: 6 stages, 32 to 320 features.
+pub(super) static PLAIN_3D: Model = Model {
+    name: "nnunet3d",
+    title: "plain U-Net, 3D",
+    source: "Isensee et al. 2021 (nnU-Net)",
+    task: Task::Segmentation,
+    published: Form {
+        channels: 1,
+        classes: 2,
+        extent: [128; 3],
+    },
+    of_form: |form| Ok(Arc::new(plain_unet(PlainNet::of(form, 6, 320)))),
+    of_blueprint: Some(|blueprint| Ok(Arc::new(plain_unet_of(blueprint)))),
+};
+
+/// nnU-Net's 2D network: 8 stages, 32 to 512 features.
+pub(super) static PLAIN_2D: Model = Model {
+    name: "nnunet2d",
+    title: "plain U-Net, 2D",
+    published: Form {
+        channels: 1,
+        classes: 2,
+        extent: [1, 512, 512],
+    },
+    of_form: |form| Ok(Arc::new(plain_unet(PlainNet::of(form, 8, 512)))),
+    ..PLAIN_3D
+};
+
+/// nnU-Net's residual-encoder network, presets M and L.
+pub(super) static RESIDUAL_3D: Model = Model {
+    name: RESIDUAL_ENCODER,
+    title: "residual-encoder U-Net, 3D",
+    source: "Isensee et al. 2024 (nnU-Net ResEnc)",
+    of_form: |form| {
+        let blocks = vec![1, 3, 4, 6, 6, 6];
+        Ok(Arc::new(residual_encoder_unet(
+            PlainNet::of(form, 6, 320),
+            blocks,
+        )))
+    },
+    of_blueprint: Some(|blueprint| Ok(Arc::new(residual_unet_of(blueprint)))),
+    ..PLAIN_3D
+};
 
 /// What differs between nnU-Net's networks.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +91,23 @@ impl PlainNet {
         }
     }
 
+    /// [`PlainNet::isotropic`] for a form, in 2D where its extent has one slice.
+    fn of(form: Form, stages: usize, cap: usize) -> Self {
+        let is_2d = form.extent[0] == 1;
+        Self::isotropic(form.channels, form.classes, stages, cap, is_2d)
+    }
+
+    /// What a blueprint says of it.
+    fn planned(blueprint: &Blueprint) -> Self {
+        Self {
+            in_channels: blueprint.form.channels,
+            out_channels: blueprint.form.classes,
+            features: blueprint.features.clone(),
+            kernels: blueprint.kernels.clone(),
+            strides: blueprint.strides.clone(),
+        }
+    }
+
     fn with(self, encoder: Encoder, encoder_convs: usize, decoder_convs: usize) -> UNetConfig {
         let finer = &self.features[..self.features.len().saturating_sub(1)];
         UNetConfig {
@@ -56,7 +121,6 @@ impl PlainNet {
             decoder_features: finer.iter().map(|&f| vec![f; decoder_convs]).collect(),
             up_features: finer.to_vec(),
             heads: (0..finer.len()).collect(),
-            precision: Element::F32,
             kernels: self.kernels,
             strides: self.strides,
             encoder,
@@ -80,4 +144,37 @@ pub fn plain_unet(net: PlainNet) -> UNetConfig {
 /// nnU-Net's residual-encoder network: `blocks` residual blocks a stage, one convolution a decoder stage.
 pub fn residual_encoder_unet(net: PlainNet, blocks: Vec<usize>) -> UNetConfig {
     net.with(Encoder::Residual { blocks }, 1, 1)
+}
+
+/// nnU-Net's plain network with the stages of a blueprint.
+pub fn plain_unet_of(blueprint: &Blueprint) -> UNetConfig {
+    let mut network = plain_unet(PlainNet::planned(blueprint));
+    repeat(&mut network.encoder_features, &blueprint.encoder_blocks);
+    finished(network, blueprint)
+}
+
+/// nnU-Net's residual-encoder network with the stages of a blueprint.
+pub fn residual_unet_of(blueprint: &Blueprint) -> UNetConfig {
+    let blocks = blueprint.encoder_blocks.clone();
+    let network = residual_encoder_unet(PlainNet::planned(blueprint), blocks);
+    finished(network, blueprint)
+}
+
+fn finished(mut network: UNetConfig, blueprint: &Blueprint) -> UNetConfig {
+    repeat(&mut network.decoder_features, &blueprint.decoder_blocks);
+    let layers = blueprint.layers;
+    UNetConfig {
+        heads: blueprint.heads.clone(),
+        dropout: layers.dropout,
+        norm: layers.norm,
+        nonlinearity: layers.activation,
+        ..network
+    }
+}
+
+/// Gives each stage as many convolutions as `counts` says.
+fn repeat(features: &mut [Vec<usize>], counts: &[usize]) {
+    for (stage, &count) in features.iter_mut().zip(counts) {
+        stage.resize(count, stage.last().copied().unwrap_or(0));
+    }
 }

@@ -1,8 +1,24 @@
 //! The U-Net of Ronneberger et al. 2015 (MICCAI), 2D: unpadded as published, and padded as it is mostly used.
 
-use super::{Downsampling, Encoder, UNetConfig};
+use std::sync::Arc;
+
+use super::{Downsampling, Encoder, Form, Model, Task, UNetConfig};
 use crate::nn::{Nonlinearity, Norm, Padding};
-use crate::tensor::Element;
+
+/// The list's entry.
+pub(super) static MODEL: Model = Model {
+    name: "ronneberger2d",
+    title: "U-Net, unpadded",
+    source: "Ronneberger et al. 2015",
+    task: Task::Segmentation,
+    published: Form {
+        channels: 1,
+        classes: 2,
+        extent: [1, 572, 572],
+    },
+    of_form: |form| Ok(Arc::new(ronneberger_unet2d(form.channels, form.classes))),
+    of_blueprint: None,
+};
 
 /// As published: unpadded 3x3 convolutions with bias and ReLU, 2x2 max pooling, 2x2 up-convolutions, cropped skips;
 /// 572 x 572 in, 388 x 388 out; 31,030,658 parameters for 1 channel in and 2 classes.
@@ -36,6 +52,5 @@ pub fn unet2d(in_channels: usize, out_channels: usize, base: usize, stages: usiz
         norm: Norm::None,
         nonlinearity: Nonlinearity::Relu,
         heads: vec![0],
-        precision: Element::F32,
     }
 }

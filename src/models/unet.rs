@@ -2,17 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ModelError;
+use super::{Architecture, Heads, ModelError};
 use crate::graph::{Graph, GraphError};
 use crate::nn::{
     ChannelDropout, ConvBlock, LayerStyle, Mode, Nonlinearity, Norm, Padding, conv_layer,
     residual_block, transposed_conv_layer,
 };
 use crate::ops::border::center_crop;
-use crate::ops::layout::{concat, convert};
+use crate::ops::layout::concat;
 use crate::ops::pool::{Window, max_pool};
 use crate::ops::{Build, ValueId};
-use crate::tensor::{Element, Shape};
+use crate::tensor::Shape;
 
 /// How the encoder's stages are made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,18 +74,6 @@ pub struct UNetConfig {
     pub nonlinearity: Nonlinearity,
     /// Decoder stages with a segmentation head, 0 = finest; without deep supervision just `[0]`.
     pub heads: Vec<usize>,
-    /// How activations are stored; parameters and statistics are f32 whatever it is.
-    #[serde(default)]
-    pub precision: Element,
-}
-
-/// The logits of the heads in a graph, finest first.
-#[derive(Clone, Debug)]
-pub struct Heads {
-    /// (N, out_channels, D, H, W) each, at the resolution of its decoder stage.
-    pub logits: Vec<ValueId>,
-    /// Input, a scalar: the seed of the step's dropout ([`crate::ops::dropout::seed_bits`]), where there is any.
-    pub dropout_seed: Option<ValueId>,
 }
 
 /// What differs between training and inference.
@@ -93,6 +81,45 @@ pub struct Heads {
 struct Making {
     mode: Mode,
     dropout: Option<ChannelDropout>,
+}
+
+impl Architecture for UNetConfig {
+    fn in_channels(&self) -> usize {
+        self.in_channels
+    }
+
+    fn out_channels(&self) -> usize {
+        self.out_channels
+    }
+
+    fn heads(&self) -> usize {
+        self.heads.len()
+    }
+
+    fn steps(&self) -> Option<[usize; 3]> {
+        (self.padding == Padding::Same).then(|| self.total_stride())
+    }
+
+    fn build(&self, graph: &mut Graph, x: ValueId, mode: Mode) -> Result<Heads, ModelError> {
+        self.validate()?;
+        let dropout_seed = match mode {
+            Mode::Training if self.dropout > 0.0 => {
+                Some(graph.input("dropout seed", Shape::scalar())?)
+            }
+            _ => None,
+        };
+        let p = self.dropout;
+        let how = Making {
+            mode,
+            dropout: dropout_seed.map(|seed| ChannelDropout { p, seed }),
+        };
+        let skips = graph.scope("encoder", |g| self.build_encoder(g, x, how))?;
+        let logits = graph.scope("decoder", |g| self.build_decoder(g, &skips, how))?;
+        Ok(Heads {
+            logits,
+            dropout_seed,
+        })
+    }
 }
 
 impl UNetConfig {
@@ -177,35 +204,6 @@ impl UNetConfig {
                 self.heads
             ))),
         }
-    }
-
-    /// Appends the network to `graph`.
-    ///
-    /// `x` is (N, in_channels, D, H, W); the logits are stored as [`UNetConfig::precision`] says. All heads are built in both modes, so that parameters keep their names; what
-    /// inference does not read is removed by [`crate::graph::remove_dead_nodes`].
-    ///
-    /// # Errors
-    /// [`ModelError::Config`], or a shape error where the patch does not fit the strides.
-    pub fn build(&self, graph: &mut Graph, x: ValueId, mode: Mode) -> Result<Heads, ModelError> {
-        self.validate()?;
-        let dropout_seed = match mode {
-            Mode::Training if self.dropout > 0.0 => {
-                Some(graph.input("dropout seed", Shape::scalar())?)
-            }
-            _ => None,
-        };
-        let p = self.dropout;
-        let how = Making {
-            mode,
-            dropout: dropout_seed.map(|seed| ChannelDropout { p, seed }),
-        };
-        let x = convert(graph, x, self.precision).map_err(|e| graph.blame(e))?;
-        let skips = graph.scope("encoder", |g| self.build_encoder(g, x, how))?;
-        let logits = graph.scope("decoder", |g| self.build_decoder(g, &skips, how))?;
-        Ok(Heads {
-            logits,
-            dropout_seed,
-        })
     }
 
     fn block(&self, kernel: [usize; 3], stride: [usize; 3], how: Making) -> ConvBlock {

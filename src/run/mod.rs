@@ -10,4 +10,6 @@ mod planned;
 pub use container::{Entry, write_safetensors};
 pub use folder::RunFolder;
 pub use lock::RunLock;
-pub use planned::{classes_of, mirror_axes, network_of, network_tensors, plan_tensors};
+pub use planned::{
+    blueprint_of, classes_of, mirror_axes, network_of, network_tensors, plan_tensors,
+};

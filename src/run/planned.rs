@@ -5,33 +5,43 @@ use std::collections::BTreeMap;
 use crate::dataset::{Labels, Plan};
 use crate::graph::{Graph, Role};
 use crate::metrics::Class;
-use crate::models::{ModelError, PlainNet, UNetConfig, plain_unet, residual_encoder_unet};
+use crate::models::{Blueprint, Form, ModelError, Network, RESIDUAL_ENCODER, planned_model};
 use crate::nn::Mode;
 use crate::tensor::Shape;
 
+/// nnU-Net's plain network: what a plan describes that names no other.
+const PLAIN: &str = "nnunet3d";
+
 /// The network that a plan describes.
-pub fn network_of(plan: &Plan) -> UNetConfig {
-    let (topology, layers) = (&plan.topology, &plan.layers);
-    let net = PlainNet {
-        in_channels: plan.channels(),
-        out_channels: plan.classes(),
+///
+/// # Errors
+/// [`ModelError`] where it names no model, or the model cannot follow it.
+pub fn network_of(plan: &Plan) -> Result<Network, ModelError> {
+    let usual = match &plan.topology.blocks {
+        None => PLAIN,
+        Some(_) => RESIDUAL_ENCODER,
+    };
+    let make = planned_model(plan.model.as_deref().unwrap_or(usual))?;
+    Ok(Network::new(make(&blueprint_of(plan))?))
+}
+
+/// What a plan says to any family of networks.
+pub fn blueprint_of(plan: &Plan) -> Blueprint {
+    let topology = &plan.topology;
+    Blueprint {
+        form: Form {
+            channels: plan.channels(),
+            classes: plan.classes(),
+            extent: plan.patch,
+        },
         features: topology.features.clone(),
         kernels: topology.kernels.clone(),
         strides: topology.strides.clone(),
-    };
-    let mut network = match &topology.blocks {
-        None => plain_unet(net),
-        Some(blocks) => residual_encoder_unet(net, blocks.clone()),
-    };
-    if topology.blocks.is_none() {
-        repeat(&mut network.encoder_features, &topology.encoder_blocks());
+        encoder_blocks: topology.encoder_blocks(),
+        decoder_blocks: topology.decoder_blocks(),
+        heads: topology.heads(),
+        layers: plan.layers,
     }
-    repeat(&mut network.decoder_features, &topology.decoder_blocks());
-    network.heads = topology.heads();
-    network.dropout = layers.dropout;
-    network.norm = layers.norm;
-    network.nonlinearity = layers.activation;
-    network
 }
 
 /// Name and shape of all that makes up a network in `graph`: its parameters, and the running statistics of batch norms.
@@ -52,19 +62,12 @@ pub fn network_tensors(graph: &Graph) -> BTreeMap<String, Shape> {
 /// # Errors
 /// [`ModelError`] where the plan makes no network.
 pub fn plan_tensors(plan: &Plan) -> Result<BTreeMap<String, Shape>, ModelError> {
-    let network = network_of(plan);
+    let network = network_of(plan)?;
     let mut graph = Graph::new();
-    let shape = Shape::new(1, network.in_channels, 1, 1, 1).with_spatial(plan.patch);
+    let shape = Shape::new(1, network.in_channels(), 1, 1, 1).with_spatial(plan.patch);
     let image = graph.input("image", shape)?;
     network.build(&mut graph, image, Mode::Inference)?;
     Ok(network_tensors(&graph))
-}
-
-/// Gives each stage as many convolutions as `counts` says.
-fn repeat(features: &mut [Vec<usize>], counts: &[usize]) {
-    for (stage, &count) in features.iter_mut().zip(counts) {
-        stage.resize(count, stage.last().copied().unwrap_or(0));
-    }
 }
 
 /// Spatial axes along which patches may be mirrored: those with more than one voxel.

@@ -8,6 +8,7 @@ use crate::dataset::{
 };
 use crate::fsio::write_atomic;
 use crate::gpu::AdapterClass;
+use crate::models::RESIDUAL_ENCODER;
 use crate::optim::{OptimizerConfig, Schedule};
 use crate::style::LayerStyle;
 
@@ -61,7 +62,7 @@ impl TrainConfig {
         description: &Description,
         class: AdapterClass,
     ) -> Result<Plan, DatasetError> {
-        let budget = match (class, self.network.residual) {
+        let budget = match (class, self.has_residual_encoder()) {
             (AdapterClass::Gpu, false) => Budget::nnunet(GPU_GIGABYTES),
             (AdapterClass::Gpu, true) => Budget::nnunet_residual(GPU_GIGABYTES),
             (AdapterClass::CpuLike, residual) => Budget {
@@ -89,6 +90,11 @@ impl TrainConfig {
         Ok((self.with_choices(&plan, class), plan))
     }
 
+    /// Whether stages are planned as residual blocks.
+    fn has_residual_encoder(&self) -> bool {
+        self.network.residual || self.network.model.as_deref() == Some(RESIDUAL_ENCODER)
+    }
+
     /// What the planner is told.
     pub(super) fn overrides(&self) -> Overrides {
         let network = &self.network;
@@ -96,6 +102,7 @@ impl TrainConfig {
             spacing: self.batch.spacing,
             patch: self.batch.patch,
             batch: self.batch.size,
+            model: network.model.clone(),
             base_features: network.base_features,
             max_features: network.max_features,
             max_stages: network.max_stages,
@@ -136,6 +143,7 @@ impl TrainConfig {
         network.base_features = topology.features.first().copied();
         network.max_features = topology.features.iter().max().copied();
         network.max_stages = Some(topology.stages());
+        network.model = plan.model.clone();
         network.residual = topology.blocks.is_some();
         network.planar = Some(plan.preprocessing.planar);
         network.kernels = Some(topology.kernels.clone());

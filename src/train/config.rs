@@ -6,6 +6,7 @@ use crate::bytes::Bytes;
 use crate::dataset::Labels;
 use crate::fsio::is_users_fault;
 use crate::losses::{LossConfig, Supervision};
+use crate::models::{ModelError, planned_model};
 use crate::ops::loss::MAX_CLASSES;
 use crate::optim::{OptimizerConfig, Schedule};
 use crate::style::{Nonlinearity, Norm, name_or_table};
@@ -167,6 +168,10 @@ impl Default for BatchConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NetworkConfig {
+    /// The family of the network, as `voxseg models` names it; nnU-Net's plain U-Net, or with `residual` its
+    /// residual-encoder U-Net, where `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// Channels of the finest stage; doubled with each stage up to `max_features`.
     pub base_features: Option<usize>,
     /// The most channels of a stage.
@@ -218,6 +223,9 @@ pub enum ConfigError {
         /// Line, key, what was expected.
         reason: String,
     },
+    /// The network cannot be trained so.
+    #[error("configuration: `network.model`: {0}")]
+    Model(ModelError),
     /// A value makes no sense.
     #[error("configuration: `{key}` must be {expected}, found {found}")]
     Value {
@@ -240,6 +248,7 @@ impl ConfigError {
     pub fn is_users_fault(&self) -> bool {
         match self {
             Self::Io { source, .. } => is_users_fault(source),
+            Self::Model(e) => e.is_users_fault(),
             Self::Parse { .. } | Self::Value { .. } | Self::Classes(_) => true,
         }
     }
@@ -268,7 +277,7 @@ impl TrainConfig {
     /// Checks the values that only numbers can tell.
     ///
     /// # Errors
-    /// [`ConfigError::Value`].
+    /// [`ConfigError::Value`]; [`ConfigError::Model`] where no network of that name follows a plan.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let value = |key: &str, expected, found: String| {
             Err(ConfigError::Value {
@@ -311,6 +320,9 @@ impl TrainConfig {
             && n >= crate::dataset::FOLDS
         {
             return value("fold", "0 to 4, or \"all\"", n.to_string());
+        }
+        if let Some(name) = &self.network.model {
+            planned_model(name).map_err(ConfigError::Model)?;
         }
         let tables = [
             ("network", self.overrides().network_fault()),

@@ -6,7 +6,7 @@ use crate::dataset::Labels;
 use crate::gpu::DeviceProfile;
 use crate::graph::{Graph, GraphError, Init, Program, compile_training, differentiate};
 use crate::losses::{LossConfig, Truth, supervised_loss};
-use crate::models::{ModelError, UNetConfig};
+use crate::models::{ModelError, Network};
 use crate::nn::Mode;
 use crate::ops::ValueId;
 use crate::ops::elementwise::multiply;
@@ -91,7 +91,7 @@ impl SupervisedGraph {
     /// # Errors
     /// [`ModelError`] where the patch does not fit the network.
     pub fn build(
-        network: &UNetConfig,
+        network: &Network,
         patch: Shape,
         form: TargetForm,
         loss: &LossConfig,
@@ -101,17 +101,19 @@ impl SupervisedGraph {
             image: graph.input("image", patch)?,
             target: graph.input(
                 "target",
-                patch.with_c(form.activation.target_channels(network.out_channels)),
+                patch.with_c(form.activation.target_channels(network.out_channels())),
             )?,
             voxel_weights: match form.has_voxel_weights() {
                 true => Some(graph.input("voxel weights", patch.with_c(1))?),
                 false => None,
             },
             class_weights: match loss.class_weights {
-                Some(_) => Some(graph.input("class weights", Shape::vector(network.out_channels))?),
+                Some(_) => {
+                    Some(graph.input("class weights", Shape::vector(network.out_channels()))?)
+                }
                 None => None,
             },
-            head_weights: graph.input("head weights", Shape::vector(network.heads.len()))?,
+            head_weights: graph.input("head weights", Shape::vector(network.heads()))?,
             loss_scale: graph.input("loss scale", Shape::scalar())?,
             dropout_seed: None,
         };
@@ -195,7 +197,7 @@ pub struct TrainingStep {
 /// # Errors
 /// [`ModelError`] where the patch does not fit the network or the device.
 pub fn training_step(
-    network: &UNetConfig,
+    network: &Network,
     patch: Shape,
     form: TargetForm,
     loss: &LossConfig,

@@ -22,7 +22,7 @@ use crate::gpu::{DeviceProfile, Gpu, GpuError};
 use crate::graph::{GraphError, Parameters};
 use crate::infer::Predictor;
 use crate::metrics::Evaluation;
-use crate::models::{UNetConfig, fitting_patch};
+use crate::models::{Network, fitting_patch};
 use crate::report::curves::write_curves;
 use crate::report::evaluated::write_evaluation;
 use crate::run::checkpoint::{self, Checkpoint};
@@ -83,10 +83,7 @@ pub async fn train(
         remove_temporaries(&made);
     }
     let run = Run {
-        network: UNetConfig {
-            precision: setup.config.precision,
-            ..network_of(&setup.plan)
-        },
+        network: network_of(&setup.plan)?.stored_as(setup.config.precision),
         folds: Folds::of(&dataset, &setup, folder)?,
         // Results do not depend on it, so that a run may be resumed under another one.
         memory_budget: config.memory_budget.or(setup.config.memory_budget),
@@ -102,7 +99,7 @@ pub async fn train(
 struct Run<'a> {
     setup: Setup,
     folds: Folds,
-    network: UNetConfig,
+    network: Network,
     memory_budget: Option<Bytes>,
     folder: &'a RunFolder,
     options: TrainOptions<'a>,
@@ -261,21 +258,21 @@ fn earlier(folder: &RunFolder, configuration: &str) -> Result<Option<Checkpoint>
 /// The training step; where it is too large for the device, the error says which patch would fit.
 fn fitting_step(
     setup: &Setup,
-    network: &UNetConfig,
+    network: &Network,
     device: &DeviceProfile,
 ) -> Result<TrainingStep, TrainError> {
     let (plan, config) = (&setup.plan, &setup.config);
     // For its error alone, before hours of preprocessing.
-    config.supervision.weights(network.heads.len(), 0, 1)?;
+    config.supervision.weights(network.heads(), 0, 1)?;
     let optimizer = config.optimizer();
     let compile = |patch: [usize; 3]| {
-        let shape = Shape::new(plan.batch, network.in_channels, 1, 1, 1).with_spatial(patch);
+        let shape = Shape::new(plan.batch, network.in_channels(), 1, 1, 1).with_spatial(patch);
         let form = TargetForm::of(&plan.labels);
         training_step(network, shape, form, &config.loss, &optimizer, device)
     };
     compile(plan.patch).map_err(|source| {
         let fits = |patch| compile(patch).map(|_| ());
-        match fitting_patch(network.total_stride(), plan.patch, fits) {
+        match fitting_patch(plan.topology.divisor(), plan.patch, fits) {
             Some(patch) => TrainError::TooLarge {
                 source: source.into(),
                 patch,

@@ -280,6 +280,7 @@ impl Source<'_> {
             return Err(WeightsError::input(self.path, problem));
         };
         Ok(Plan {
+            model: None,
             dataset: plans.dataset_name.clone(),
             file_ending: description.file_ending.clone(),
             labels: description.labels.clone(),

@@ -160,7 +160,7 @@ fn the_plan_of_most_slices_compiles_for_a_gpu() {
     };
     let (form, loss) = (TargetForm::CLASSES, LossConfig::default());
     let optimizer = OptimizerConfig::default();
-    training_step(&network, images, form, &loss, &optimizer, &device).unwrap();
+    training_step(&network.into(), images, form, &loss, &optimizer, &device).unwrap();
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn planned(edge: usize, memory_budget: Option<u64>) -> Result<Program, ModelErro
         ..gpu().profile().clone()
     };
     let step = training_step(
-        &peers_network(),
+        &peers_network().into(),
         Shape::new(1, 1, edge, edge, edge),
         TargetForm::CLASSES,
         &Default::default(),

@@ -2,7 +2,8 @@
 
 use voxseg::graph::Graph;
 use voxseg::models::{
-    PlainNet, UNetConfig, cicek_unet3d, plain_unet, residual_encoder_unet, ronneberger_unet2d,
+    Architecture, PlainNet, UNetConfig, cicek_unet3d, plain_unet, residual_encoder_unet,
+    ronneberger_unet2d,
 };
 use voxseg::nn::Mode;
 use voxseg::ops::Build;

@@ -62,7 +62,7 @@ struct Probe {
 impl Probe {
     fn new(network: &UNetConfig, seed: u64) -> Self {
         let graph = SupervisedGraph::build(
-            network,
+            &network.clone().into(),
             patch(),
             TargetForm::CLASSES,
             &LossConfig::default(),

@@ -2,6 +2,7 @@
 
 use voxseg::gpu::DeviceProfile;
 use voxseg::graph::{Executor, Parameters};
+use voxseg::models;
 use voxseg::models::{PlainNet, UNetConfig, plain_unet};
 use voxseg::nn::Nonlinearity;
 use voxseg::ops::layout::convert;
@@ -17,17 +18,18 @@ use crate::parity::{Network, sgd};
 /// distributed, since WGSL allows rounding towards zero.
 const STORE: f64 = 1.0 / 1024.0 / 1.732;
 
-fn in_f16(config: &UNetConfig) -> UNetConfig {
-    UNetConfig {
-        precision: Element::F16,
-        ..config.clone()
-    }
+fn in_f32(config: &UNetConfig) -> models::Network {
+    config.clone().into()
+}
+
+fn in_f16(config: &UNetConfig) -> models::Network {
+    in_f32(config).stored_as(Element::F16)
 }
 
 /// The loss, the logits of all heads and the gradients of all parameters.
-fn results(network: &Network, config: &UNetConfig) -> [Vec<HostTensor>; 3] {
+fn results(network: &Network, stored: &models::Network) -> [Vec<HostTensor>; 3] {
     let mut supervised =
-        SupervisedGraph::build(config, network.patch, TargetForm::CLASSES, &network.loss).unwrap();
+        SupervisedGraph::build(stored, network.patch, TargetForm::CLASSES, &network.loss).unwrap();
     let mut parameters = network.parameters(&supervised.graph);
     let mut fetched = vec![supervised.total];
     for &logits in &supervised.logits {
@@ -71,7 +73,7 @@ fn of_forward() -> f64 {
 
 /// Loss and logits of `config` stay as near as storing costs, the gradients within `of_gradients`.
 fn stays_near(network: &Network, config: &UNetConfig, of_gradients: f64) {
-    let [loss, logits, gradients] = results(network, config);
+    let [loss, logits, gradients] = results(network, &in_f32(config));
     let [half_loss, half_logits, half_gradients] = results(network, &in_f16(config));
     let d = f64::from((half_loss[0].data[0] - loss[0].data[0]).abs());
     let found = [
@@ -214,9 +216,9 @@ fn activations_in_f16_take_about_half_of_the_memory() {
     };
     use voxseg::gpu::AdapterClass::{CpuLike, Gpu};
     for class in [CpuLike, Gpu] {
-        let bytes = |network: &UNetConfig| {
+        let bytes = |network: models::Network| {
             let step = training_step(
-                network,
+                &network,
                 Shape::new(1, 1, 64, 64, 64),
                 TargetForm::CLASSES,
                 &Default::default(),
@@ -225,7 +227,10 @@ fn activations_in_f16_take_about_half_of_the_memory() {
             );
             step.unwrap().program.summary()
         };
-        let (single, half) = (bytes(&peers_network()), bytes(&in_f16(&peers_network())));
+        let (single, half) = (
+            bytes(in_f32(&peers_network())),
+            bytes(in_f16(&peers_network())),
+        );
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         println!(
             "{class:?}, 64^3: slots {:.1} MiB in f32, {:.1} in f16; all {:.1} and {:.1}",

@@ -153,7 +153,7 @@ fn is_rounding(expected: &HostTensor<f64>) -> bool {
 fn gradients_match(name: &str, rule: &str) {
     let network = Network::load(name);
     let supervised = SupervisedGraph::build(
-        &network.config,
+        &network.config.clone().into(),
         network.patch,
         TargetForm::CLASSES,
         &network.loss,
@@ -215,7 +215,7 @@ fn steps_match(name: &str) {
     let optimizer = sgd();
     let device = gpu();
     let step = training_step(
-        &network.config,
+        &network.config.clone().into(),
         network.patch,
         TargetForm::CLASSES,
         &network.loss,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use voxseg::gpu::{AdapterClass, DeviceProfile, Gpu, GpuOptions};
 use voxseg::graph::{Executor, GraphError, Parameters};
 use voxseg::losses::{LossConfig, Supervision};
-use voxseg::models::{ModelError, PlainNet, UNetConfig, plain_unet};
+use voxseg::models::{ModelError, Network, PlainNet, UNetConfig, plain_unet};
 use voxseg::nn::Nonlinearity;
 use voxseg::ops::ValueId;
 use voxseg::optim::OptimizerConfig;
@@ -37,7 +37,6 @@ fn compile(gpu: &Gpu, precision: Element) -> Result<TrainingStep, ModelError> {
     let network = UNetConfig {
         // Hardly a kink: at that of the usual slope, rounding decides over the gradient of a few of these 10^6 voxels.
         nonlinearity: Nonlinearity::LeakyRelu { slope: 0.98 },
-        precision,
         ..plain_unet(PlainNet {
             in_channels: 1,
             out_channels: CLASSES,
@@ -48,7 +47,7 @@ fn compile(gpu: &Gpu, precision: Element) -> Result<TrainingStep, ModelError> {
     };
     let (loss, sgd) = (LossConfig::default(), OptimizerConfig::default());
     training_step(
-        &network,
+        &Network::from(network).stored_as(precision),
         patch(),
         TargetForm::CLASSES,
         &loss,
@@ -156,7 +155,14 @@ fn the_network_of_nnu_net_is_planned_on_devices_that_bind_128_mib() {
         assert_eq!(device.max_binding, 128 << 20);
         let patch = Shape::new(2, 1, 128, 128, 128);
         let (loss, sgd) = (LossConfig::default(), OptimizerConfig::default());
-        let step = training_step(&network, patch, TargetForm::CLASSES, &loss, &sgd, &device);
+        let step = training_step(
+            &network.clone().into(),
+            patch,
+            TargetForm::CLASSES,
+            &loss,
+            &sgd,
+            &device,
+        );
         let program = step
             .unwrap_or_else(|e| panic!("{:?}: {e}", device.class))
             .program;

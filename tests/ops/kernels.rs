@@ -288,7 +288,8 @@ fn steps(device: &DeviceProfile) -> Vec<Program> {
             let patch = Shape::new(2, 1, depth, 16, 16);
             let network = network(net(depth));
             let (form, loss) = (TargetForm::CLASSES, LossConfig::default());
-            let step = training_step(&network, patch, form, &loss, optimizer, device).unwrap();
+            let step =
+                training_step(&network.into(), patch, form, &loss, optimizer, device).unwrap();
             found.push(step.program);
         }
     }

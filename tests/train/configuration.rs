@@ -3,10 +3,11 @@
 use voxseg::bytes::Bytes;
 use voxseg::dataset::Plan;
 use voxseg::losses::{LossConfig, Supervision};
+use voxseg::models::plain_unet_of;
 use voxseg::nn::{Nonlinearity, Norm};
 use voxseg::ops::loss::PixelLoss;
 use voxseg::optim::{OptimizerConfig, Schedule};
-use voxseg::run::{RunFolder, network_of};
+use voxseg::run::{RunFolder, blueprint_of};
 use voxseg::tensor::Element;
 use voxseg::train::{
     BatchConfig, CONFIG_EXAMPLE, Fold, Length, NetworkConfig, TrainConfig, TrainError,
@@ -36,6 +37,7 @@ fn full() -> TrainConfig {
             mirror: false,
         },
         network: NetworkConfig {
+            model: Some("nnunet3d".into()),
             base_features: Some(1),
             max_features: Some(1),
             max_stages: Some(2),
@@ -159,7 +161,7 @@ fn a_network_of_the_users_own_is_trained_loaded_and_made_again_from_its_folder()
     let config = format!("{}{own}", quick(4));
     run(root, "whole", &config).unwrap();
     let folder = RunFolder::new(root.join("whole"));
-    let network = network_of(&Plan::read(&folder.plan()).unwrap());
+    let network = plain_unet_of(&blueprint_of(&Plan::read(&folder.plan()).unwrap()));
     assert_eq!(network.encoder_features, [vec![4], vec![8; 2], vec![8]]);
     assert_eq!(network.decoder_features, [vec![4], vec![8; 2]]);
     assert_eq!(network.kernels[2], [3, 1, 3]);

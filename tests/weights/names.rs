@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use voxseg::graph::{Executor, Graph, Parameters, Program, ProgramOptions};
-use voxseg::models::{PlainNet, UNetConfig, plain_unet, residual_encoder_unet};
+use voxseg::models::{
+    Architecture, Network, PlainNet, UNetConfig, plain_unet, residual_encoder_unet,
+};
 use voxseg::nn::{Mode, Norm};
 use voxseg::run::network_tensors;
 use voxseg::tensor::{HostTensor, Shape};
@@ -65,7 +67,7 @@ fn stored(file: &mut WeightsFile, name: &str) -> HostTensor {
 }
 
 /// Whether `network` with the weights of `weights` gives the logits that PyTorch stored beside them.
-pub fn same_logits(network: &UNetConfig, weights: &Path, truth: &Path) {
+pub fn same_logits(network: &Network, weights: &Path, truth: &Path) {
     let mut truth = open(truth);
     let (x, expected) = (stored(&mut truth, "input"), stored(&mut truth, "logits"));
     let mut graph = Graph::new();
@@ -98,7 +100,7 @@ fn state_dicts_give_the_logits_of_pytorch() {
     for (network, name) in [(plain_3d(), "plain_3d"), (residual_2d(), "residual_2d")] {
         let folder = fixture("nnunet").join(name);
         let weights = folder.join("fold_0/checkpoint_final.pth");
-        same_logits(&network, &weights, &folder.join("truth.safetensors"));
+        same_logits(&network.into(), &weights, &folder.join("truth.safetensors"));
     }
 }
 
@@ -106,7 +108,7 @@ fn state_dicts_give_the_logits_of_pytorch() {
 fn the_first_of_several_names_is_enough() {
     let truth = fixture("nnunet/plain_3d/truth.safetensors");
     same_logits(
-        &plain_3d(),
+        &plain_3d().into(),
         &fixture("weights/plain_3d_first_names.safetensors"),
         &truth,
     );

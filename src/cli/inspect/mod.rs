@@ -9,7 +9,7 @@ use clap::{ArgGroup, Args};
 use serde_json::{Value, json};
 
 use self::subject::Subject;
-use super::numbers::PatchExtent;
+use super::numbers::{PatchExtent, grouped};
 use super::{CliError, Common, Output};
 use crate::bytes::Bytes;
 use crate::gpu::{DeviceProfile, Gpu, GpuError};
@@ -39,7 +39,7 @@ const LISTED: usize = 12;
   voxseg inspect --network ronneberger2d --inference
   voxseg inspect --network RUN/plan.json --patch 64,160,160 --json
 
-Networks: nnunet3d, nnunet2d, resenc3d, cicek3d, ronneberger2d, or a plan.json. The memory is that of a
+Networks: the names of `voxseg models`, or a plan.json; classifiers are planned for prediction. The memory is that of a
 training step (parameters, gradients, optimiser), or with --inference that of one window. What this device cannot bind
 is planned nevertheless, with a warning.")]
 pub struct InspectArgs {
@@ -54,10 +54,10 @@ pub struct InspectArgs {
     /// Patches a step [default: 2, or as planned].
     #[arg(long, value_name = "N", conflicts_with = "inference")]
     pub batch: Option<NonZeroUsize>,
-    /// Input channels of a published network [default: 1; cicek3d: 3].
+    /// Input channels of a published network [default: as published].
     #[arg(long, value_name = "C", conflicts_with = "run")]
     pub channels: Option<NonZeroUsize>,
-    /// Classes with the background of a published network [default: 2; cicek3d: 3].
+    /// Classes with the background of a published network [default: as published].
     #[arg(long, value_name = "K", conflicts_with = "run")]
     pub classes: Option<NonZeroUsize>,
     /// Device memory that the training step may plan for, such as 512MiB or 2GiB [default: that of the run, or no bound].
@@ -79,8 +79,8 @@ pub fn run(args: &InspectArgs, common: &Common, output: &Output) -> Result<(), C
     let subject = Subject::of(args, common, output)?;
     let (mut device, device_name) = device(common, subject.kernels.as_deref())?;
     device.memory_budget = subject.memory_budget.map(|bytes| bytes.0);
-    let refuse = |e| too_large(e, &subject, args.inference, &device);
-    let (forward, step, warning) = match programs(&subject, args.inference, &device) {
+    let refuse = |e| too_large(e, &subject, &device);
+    let (forward, step, warning) = match programs(&subject, &device) {
         Ok((forward, step)) => (forward, step, None),
         Err(error) if is_limit(&error) => {
             let larger = DeviceProfile {
@@ -88,7 +88,7 @@ pub fn run(args: &InspectArgs, common: &Common, output: &Output) -> Result<(), C
                 max_buffer: u64::MAX,
                 ..device.clone()
             };
-            match programs(&subject, args.inference, &larger) {
+            match programs(&subject, &larger) {
                 Ok((forward, step)) => (forward, step, Some(refuse(error).to_string())),
                 Err(_) => return Err(refuse(error)),
             }
@@ -143,11 +143,10 @@ fn device(common: &Common, kernels: Option<&Path>) -> Result<(DeviceProfile, Str
 /// The network alone, and unless it is for inference the training step.
 fn programs(
     subject: &Subject,
-    inference: bool,
     device: &DeviceProfile,
 ) -> Result<(Program, Option<Program>), ModelError> {
-    let forward = forward_program(subject, inference, device)?;
-    let step = match inference {
+    let forward = forward_program(subject, device)?;
+    let step = match subject.inference {
         true => None,
         false => Some(step_program(subject, device)?),
     };
@@ -155,16 +154,11 @@ fn programs(
 }
 
 /// The error with a patch that would fit, where there is one.
-fn too_large(
-    source: ModelError,
-    subject: &Subject,
-    inference: bool,
-    device: &DeviceProfile,
-) -> CliError {
+fn too_large(source: ModelError, subject: &Subject, device: &DeviceProfile) -> CliError {
     let stride = subject.patch_steps();
     let fitting = stride.and_then(|stride| {
         fitting_patch(stride, subject.patch, |patch| {
-            programs(&subject.with_patch(patch), inference, device).map(|_| ())
+            programs(&subject.with_patch(patch), device).map(|_| ())
         })
     });
     match fitting {
@@ -177,19 +171,15 @@ fn too_large(
 }
 
 /// The network alone: with all heads as in training, or with the finest only.
-fn forward_program(
-    subject: &Subject,
-    inference: bool,
-    device: &DeviceProfile,
-) -> Result<Program, ModelError> {
+fn forward_program(subject: &Subject, device: &DeviceProfile) -> Result<Program, ModelError> {
     let mut graph = Graph::new();
     let image = graph.input("image", subject.shape())?;
-    let mode = match inference {
+    let mode = match subject.inference {
         true => Mode::Inference,
         false => Mode::Training,
     };
     let mut outputs = subject.network.build(&mut graph, image, mode)?.logits;
-    if inference {
+    if subject.inference {
         outputs.truncate(1);
         remove_dead_nodes(&mut graph, &outputs);
     }
@@ -238,7 +228,12 @@ impl Inspection<'_> {
         let forward = self.forward.summary();
         json!({
             "name": self.subject.name,
-            "network": self.subject.network,
+            "network": {
+                "in_channels": self.subject.network.in_channels(),
+                "out_channels": self.subject.network.out_channels(),
+                "heads": self.subject.network.heads(),
+                "precision": self.subject.network.precision,
+            },
             "input": self.subject.shape().0,
             "device": self.device_name,
             "warning": self.warning,
@@ -393,18 +388,6 @@ fn node_name(program: &Program, node: usize) -> &str {
 
 fn mib(bytes: u64) -> String {
     format!("{:.2}", bytes as f64 / f64::from(1 << 20))
-}
-
-/// Digits in groups of three.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let groups: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .filter_map(|group| std::str::from_utf8(group).ok())
-        .collect();
-    groups.join(",")
 }
 
 #[cfg(test)]

@@ -8,10 +8,7 @@ use crate::bytes::Bytes;
 use crate::cli::{CliError, Common, Output};
 use crate::dataset::{DESCRIPTION_FILE, Dataset, Plan};
 use crate::losses::LossConfig;
-use crate::models::{
-    PlainNet, UNetConfig, cicek_unet3d, plain_unet, residual_encoder_unet, ronneberger_unet2d,
-};
-use crate::nn::Padding;
+use crate::models::{Form, Network, Task, model};
 use crate::optim::OptimizerConfig;
 use crate::run::{RunFolder, network_of};
 use crate::tensor::{Element, Shape};
@@ -30,7 +27,9 @@ pub(super) struct Subject {
     /// As the user calls it.
     pub name: String,
     /// The network.
-    pub network: UNetConfig,
+    pub network: Network,
+    /// Whether prediction is planned instead of a training step; classifiers are not trained on patches.
+    pub inference: bool,
     /// What its targets look like.
     pub form: TargetForm,
     /// The loss.
@@ -64,14 +63,14 @@ impl Subject {
         }
         subject.batch = args.batch.map_or(subject.batch, NonZeroUsize::get);
         subject.memory_budget = args.memory_budget.or(subject.memory_budget);
-        if args.inference {
+        subject.inference |= args.inference;
+        if subject.inference {
             subject.batch = 1;
             subject.memory_budget = None;
             subject.kernels = None;
             subject.network.precision = Element::F32;
         }
         subject.network.precision = args.precision.unwrap_or(subject.network.precision);
-        subject.network.validate()?;
         subject.check_patch()?;
         subject.check_size()?;
         Ok(subject)
@@ -79,7 +78,7 @@ impl Subject {
 
     /// (N, in_channels, D, H, W) of the input.
     pub fn shape(&self) -> Shape {
-        Shape::new(self.batch, self.network.in_channels, 1, 1, 1).with_spatial(self.patch)
+        Shape::new(self.batch, self.network.in_channels(), 1, 1, 1).with_spatial(self.patch)
     }
 
     /// The same on another patch.
@@ -92,7 +91,7 @@ impl Subject {
 
     /// What patch extents must be multiples of; `None` for unpadded networks, whose rule is not so simple.
     pub fn patch_steps(&self) -> Option<[usize; 3]> {
-        (self.network.padding == Padding::Same).then(|| self.network.total_stride())
+        self.network.steps()
     }
 
     /// The network that training would plan for a data set.
@@ -107,7 +106,7 @@ impl Subject {
         Ok(Self {
             optimizer: config.optimizer(),
             loss: config.loss,
-            ..Self::planned(&folder.display().to_string(), &plan)
+            ..Self::planned(&folder.display().to_string(), &plan)?
         })
     }
 
@@ -133,21 +132,22 @@ impl Subject {
 
     fn of_plan(file: &Path) -> Result<Self, CliError> {
         let plan = Plan::read(file)?;
-        Ok(Self::planned(&file.display().to_string(), &plan))
+        Self::planned(&file.display().to_string(), &plan)
     }
 
-    fn planned(name: &str, plan: &Plan) -> Self {
-        Self {
+    fn planned(name: &str, plan: &Plan) -> Result<Self, CliError> {
+        Ok(Self {
             form: TargetForm::of(&plan.labels),
             batch: plan.batch,
-            ..Self::new(name, network_of(plan), plan.patch)
-        }
+            ..Self::new(name, network_of(plan)?, plan.patch)
+        })
     }
 
-    fn new(name: &str, network: UNetConfig, patch: [usize; 3]) -> Self {
+    fn new(name: &str, network: Network, patch: [usize; 3]) -> Self {
         Self {
             name: name.to_owned(),
             network,
+            inference: false,
             form: TargetForm::CLASSES,
             loss: LossConfig::default(),
             optimizer: OptimizerConfig::default(),
@@ -159,40 +159,32 @@ impl Subject {
     }
 
     fn named(name: &str, args: &InspectArgs) -> Result<Self, CliError> {
-        let or = |given: Option<NonZeroUsize>, default| given.map_or(default, NonZeroUsize::get);
-        let nnunet = |stages, most, is_2d| {
-            let (channels, classes) = (or(args.channels, 1), or(args.classes, 2));
-            PlainNet::isotropic(channels, classes, stages, most, is_2d)
-        };
-        let (network, patch) = match name {
-            "nnunet3d" => (plain_unet(nnunet(6, 320, false)), [128; 3]),
-            "nnunet2d" => (plain_unet(nnunet(8, 512, true)), [1, 512, 512]),
-            "resenc3d" => (
-                residual_encoder_unet(nnunet(6, 320, false), vec![1, 3, 4, 6, 6, 6]),
-                [128; 3],
-            ),
-            "cicek3d" => (
-                cicek_unet3d(or(args.channels, 3), or(args.classes, 3)),
-                [116, 132, 132],
-            ),
-            "ronneberger2d" => (
-                ronneberger_unet2d(or(args.channels, 1), or(args.classes, 2)),
-                [1, 572, 572],
-            ),
-            file if file.ends_with(".json") || Path::new(file).is_file() => {
-                if args.channels.or(args.classes).is_some() {
-                    let reason = "--channels and --classes are for published networks; a plan.json has its own";
-                    return Err(CliError::Usage(reason.into()));
-                }
-                return Self::of_plan(Path::new(file));
+        if name.ends_with(".json") || Path::new(name).is_file() {
+            if args.channels.or(args.classes).is_some() {
+                let reason =
+                    "--channels and --classes are for published networks; a plan.json has its own";
+                return Err(CliError::Usage(reason.into()));
             }
-            other => {
-                return Err(CliError::Usage(format!(
-                    "no network `{other}`; give nnunet3d, nnunet2d, resenc3d, cicek3d, ronneberger2d or a plan.json"
-                )));
-            }
+            return Self::of_plan(Path::new(name));
+        }
+        let model = model(name)?;
+        let published = model.published;
+        let is_planar = published.extent[0] == 1;
+        let extent = args
+            .patch
+            .as_ref()
+            .map(|patch| patch.extent(is_planar))
+            .transpose();
+        let form = Form {
+            channels: args.channels.map_or(published.channels, NonZeroUsize::get),
+            classes: args.classes.map_or(published.classes, NonZeroUsize::get),
+            extent: extent.map_err(CliError::Usage)?.unwrap_or(published.extent),
         };
-        Ok(Self::new(name, network, patch))
+        let network = Network::new((model.of_form)(form)?);
+        Ok(Self {
+            inference: model.task == Task::Classification,
+            ..Self::new(name, network, form.extent)
+        })
     }
 
     fn check_patch(&self) -> Result<(), CliError> {
@@ -213,9 +205,7 @@ impl Subject {
     }
 
     fn check_size(&self) -> Result<(), CliError> {
-        let features = self.network.encoder_features.iter().flatten();
-        let widest = [self.network.in_channels, self.network.out_channels];
-        let widest = features.chain(&widest).copied().max().unwrap_or(1);
+        let widest = self.network.in_channels().max(self.network.out_channels());
         let elements = self
             .patch
             .into_iter()

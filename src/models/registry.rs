@@ -1,0 +1,129 @@
+//! What the list of models says of each: its name, its source, and how it is made.
+
+use std::sync::Arc;
+
+use super::{Architecture, ModelError};
+use crate::graph::{Graph, remove_dead_nodes};
+use crate::nn::Mode;
+use crate::style::LayerStyle;
+use crate::tensor::Shape;
+
+/// What a network is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// A class for each voxel.
+    Segmentation,
+    /// A class for an image.
+    Classification,
+}
+
+/// Channels, classes and extent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// Channels of the input.
+    pub channels: usize,
+    /// Channels of the logits.
+    pub classes: usize,
+    /// Extent (D, H, W) of the input in voxels.
+    pub extent: [usize; 3],
+}
+
+/// The stages that suit a data set, as planned by nnU-Net's rules (finest first), for any family to follow: strides
+/// and features mean the same in each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Blueprint {
+    /// Channels, classes and patch.
+    pub form: Form,
+    /// Features of each stage.
+    pub features: Vec<usize>,
+    /// Kernel (D, H, W) of the convolutions of each stage: 3, or 1 along axes that are too coarse.
+    pub kernels: Vec<[usize; 3]>,
+    /// Stride (D, H, W) into each stage; the first is 1.
+    pub strides: Vec<[usize; 3]>,
+    /// Convolutions of each encoder stage, or its residual blocks.
+    pub encoder_blocks: Vec<usize>,
+    /// Convolutions of each decoder stage.
+    pub decoder_blocks: Vec<usize>,
+    /// Decoder stages with a segmentation head, 0 = finest.
+    pub heads: Vec<usize>,
+    /// What follows each convolution.
+    pub layers: LayerStyle,
+}
+
+impl Blueprint {
+    /// The product of the strides: patch extents (D, H, W) are multiples of it.
+    pub fn total_stride(&self) -> [usize; 3] {
+        self.strides.iter().fold([1; 3], |total, stride| {
+            std::array::from_fn(|axis| total[axis] * stride[axis])
+        })
+    }
+
+    /// Whether it is for slices: nothing happens along D.
+    pub fn is_planar(&self) -> bool {
+        self.kernels.iter().all(|kernel| kernel[0] == 1)
+    }
+}
+
+/// Makes the published network for another form.
+pub type OfForm = fn(Form) -> Result<Arc<dyn Architecture>, ModelError>;
+
+/// Makes the network of a family that follows a blueprint.
+pub type OfBlueprint = fn(&Blueprint) -> Result<Arc<dyn Architecture>, ModelError>;
+
+/// How large a network is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Counts {
+    /// Elements of all trained parameters, heads for training among them.
+    pub parameters: usize,
+    /// Multiply-adds of convolutions and matrix products for one input at inference.
+    pub madds: f64,
+}
+
+impl Counts {
+    /// Counts those of `architecture` for one input of `form`.
+    ///
+    /// # Errors
+    /// [`ModelError`] where the input does not fit.
+    pub fn of(architecture: &dyn Architecture, form: Form) -> Result<Self, ModelError> {
+        let mut graph = Graph::new();
+        let shape = Shape::new(1, form.channels, 1, 1, 1).with_spatial(form.extent);
+        let image = graph.input("image", shape)?;
+        let heads = architecture.build(&mut graph, image, Mode::Inference)?;
+        let parameters = graph.parameter_count();
+        remove_dead_nodes(&mut graph, &heads.logits[..1]);
+        Ok(Self {
+            parameters,
+            madds: graph.product_madds(),
+        })
+    }
+}
+
+/// A network that users can name.
+#[derive(Debug)]
+pub struct Model {
+    /// How the user calls it, `unet3d_cicek`.
+    pub name: &'static str,
+    /// What it is, in a few words.
+    pub title: &'static str,
+    /// Where it is defined: authors and year.
+    pub source: &'static str,
+    /// What it is made for.
+    pub task: Task,
+    /// Channels, classes and extent as published.
+    pub published: Form,
+    /// The published network for any form.
+    pub of_form: OfForm,
+    /// The network as training makes it for a data set; `None` where it is not for patches of a plan.
+    pub of_blueprint: Option<OfBlueprint>,
+}
+
+impl Model {
+    /// How large the published network is.
+    ///
+    /// # Errors
+    /// [`ModelError`] where it contradicts itself.
+    pub fn counts(&self) -> Result<Counts, ModelError> {
+        let architecture = (self.of_form)(self.published)?;
+        Counts::of(architecture.as_ref(), self.published)
+    }
+}

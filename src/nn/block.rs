@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Mode, Nonlinearity, Norm, conv_layer, nonlinearity, norm_layer};
+use super::{Mode, Nonlinearity, Norm, conv_layer, norm_layer};
 use crate::graph::{Graph, GraphError};
 use crate::ops::ValueId;
 use crate::ops::dropout::{Dropout, DropoutUnit, dropout};
@@ -104,9 +104,6 @@ impl ConvBlock {
         if let Some(dropout) = self.dropout {
             y = dropout.build(graph, y)?;
         }
-        match self.norm {
-            Norm::None => nonlinearity(graph, y, self.nonlinearity),
-            norm => norm_layer(graph, y, norm, self.nonlinearity, mode),
-        }
+        norm_layer(graph, y, self.norm, self.nonlinearity, mode)
     }
 }

@@ -110,7 +110,19 @@ fn bias_parameter(
     Ok(Some(graph.parameter("bias", shape, Init::Constant(0.0))?))
 }
 
-/// Appends a normalisation with the activation after it in one pass: parameters `norm.weight`, `norm.bias`, and
+/// Scopes of the parameters of a normalisation and of the activation after it: users' files differ in them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerNames<'a> {
+    /// Of the normalisation's parameters and statistics.
+    pub norm: &'a str,
+    /// Of a PReLU's slopes.
+    pub slope: &'a str,
+}
+
+/// What nnU-Net calls the scope of a PReLU's slopes.
+const SLOPE: &str = "nonlin";
+
+/// Appends a normalisation with the activation after it in one pass, either of which may be none: parameters `norm.weight`, `norm.bias`, and
 /// `nonlin.weight` for PReLU; states `norm.running_mean`, `norm.running_var` for batch norm.
 ///
 /// # Errors
@@ -137,10 +149,32 @@ pub fn norm_layer_as(
     activation: Option<Nonlinearity>,
     mode: Mode,
 ) -> Result<ValueId, GraphError> {
+    let names = LayerNames {
+        norm: name,
+        slope: SLOPE,
+    };
+    norm_layer_named(names, graph, x, norm, activation, mode)
+}
+
+/// [`norm_layer`] with other names; where there is no norm, the activation alone.
+///
+/// # Errors
+/// A shape error.
+pub fn norm_layer_named(
+    names: LayerNames<'_>,
+    graph: &mut Graph,
+    x: ValueId,
+    norm: Norm,
+    activation: Option<Nonlinearity>,
+    mode: Mode,
+) -> Result<ValueId, GraphError> {
+    if norm == Norm::None {
+        return nonlinearity_named(names.slope, graph, x, activation);
+    }
     let vector = Shape::vector(graph.value(x).shape.c());
-    let slope = slope_parameter(graph, activation, vector)?;
+    let slope = slope_parameter(names.slope, graph, activation, vector)?;
     let activation = activation.map(Nonlinearity::operator);
-    graph.scope(name, |g| {
+    graph.scope(names.norm, |g| {
         let parameters = NormParameters {
             gamma: g.parameter("weight", vector, Init::Constant(1.0))?,
             beta: g.parameter("bias", vector, Init::Constant(0.0))?,
@@ -175,11 +209,24 @@ pub fn nonlinearity(
     x: ValueId,
     kind: Option<Nonlinearity>,
 ) -> Result<ValueId, GraphError> {
+    nonlinearity_named(SLOPE, graph, x, kind)
+}
+
+/// [`nonlinearity`] with a PReLU's slopes in another scope than `nonlin`.
+///
+/// # Errors
+/// As [`nonlinearity`].
+pub fn nonlinearity_named(
+    slope: &str,
+    graph: &mut Graph,
+    x: ValueId,
+    kind: Option<Nonlinearity>,
+) -> Result<ValueId, GraphError> {
     let Some(wanted) = kind else {
         return Ok(x);
     };
-    let slope = slope_parameter(graph, kind, Shape::vector(graph.value(x).shape.c()))?;
-    match slope {
+    let vector = Shape::vector(graph.value(x).shape.c());
+    match slope_parameter(slope, graph, kind, vector)? {
         Some(slope) => prelu(graph, x, slope),
         None => activate(graph, x, wanted.operator()),
     }
@@ -187,6 +234,7 @@ pub fn nonlinearity(
 }
 
 fn slope_parameter(
+    scope: &str,
     graph: &mut Graph,
     kind: Option<Nonlinearity>,
     vector: Shape,
@@ -194,7 +242,7 @@ fn slope_parameter(
     if kind != Some(Nonlinearity::Prelu) {
         return Ok(None);
     }
-    graph.scope("nonlin", |g| {
+    graph.scope(scope, |g| {
         g.parameter("weight", vector, Init::Constant(PRELU_START))
             .map(Some)
     })

@@ -6,8 +6,8 @@ mod residual;
 
 pub use block::{ChannelDropout, ConvBlock, Padding};
 pub use layer::{
-    conv_layer, conv_layer_with, linear_layer, nonlinearity, norm_layer, norm_layer_as,
-    transposed_conv_layer,
+    LayerNames, conv_layer, conv_layer_with, linear_layer, nonlinearity, nonlinearity_named,
+    norm_layer, norm_layer_as, norm_layer_named, transposed_conv_layer,
 };
 pub use residual::residual_block;
 

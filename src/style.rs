@@ -19,6 +19,16 @@ pub enum Norm {
         #[serde(default = "usual_eps")]
         eps: f32,
     },
+    /// Per sample and group of neighbouring channels (Wu and He 2018); one group is layer normalisation of a whole sample
+    /// (Ba 2016), as many groups as channels are instance normalisation.
+    Group {
+        /// Number of groups; divides the channels of every layer.
+        #[serde(default = "usual_groups")]
+        groups: usize,
+        /// Added to the variance.
+        #[serde(default = "usual_eps")]
+        eps: f32,
+    },
     /// Per channel over the batch, with running statistics for inference (Ioffe and Szegedy 2015).
     Batch {
         /// Added to the variance.
@@ -53,6 +63,11 @@ pub enum Nonlinearity {
 /// PyTorch's and nnU-Net's.
 fn usual_eps() -> f32 {
     1e-5
+}
+
+/// Those of Myronenko 2018 for volumes, where layers have too few channels for the 32 of the paper.
+fn usual_groups() -> usize {
+    8
 }
 
 /// PyTorch's.
@@ -125,13 +140,19 @@ impl LayerStyle {
     pub fn fault(&self) -> Option<Fault> {
         let (eps, momentum) = match self.norm {
             Norm::None => (1.0, 0.0),
-            Norm::Instance { eps } => (eps, 0.0),
+            Norm::Instance { eps } | Norm::Group { eps, .. } => (eps, 0.0),
             Norm::Batch { eps, momentum } => (eps, momentum),
         };
         let slope = match self.activation {
             Nonlinearity::LeakyRelu { slope } => slope,
             _ => 0.0,
         };
+        let no_groups = Fault {
+            key: "norm.groups",
+            expected: "at least 1",
+            found: "0".to_owned(),
+        };
+        let no_groups = matches!(self.norm, Norm::Group { groups: 0, .. }).then_some(no_groups);
         let is_share = |v: f32| (0.0..=1.0).contains(&v);
         Fault::first([
             (
@@ -159,6 +180,7 @@ impl LayerStyle {
                 slope,
             ),
         ])
+        .or(no_groups)
     }
 }
 
@@ -202,6 +224,8 @@ mod tests {
         let (eps, momentum) = (1e-5, 0.1);
         assert_eq!(batch.norm, Norm::Batch { eps, momentum });
         assert_eq!(batch.activation, Nonlinearity::HSwish);
+        let groups = 8;
+        assert_eq!(read("norm = \"group\"").norm, Norm::Group { groups, eps });
         let table = read("norm = { kind = \"batch\", momentum = 0.5 }");
         assert_eq!(table.norm, Norm::Batch { eps, momentum: 0.5 });
     }
@@ -224,6 +248,8 @@ mod tests {
             ("dropout = 1.0", "dropout"),
             ("dropout = nan", "dropout"),
             ("norm = { kind = \"instance\", eps = 0.0 }", "norm.eps"),
+            ("norm = { kind = \"group\", eps = 0.0 }", "norm.eps"),
+            ("norm = { kind = \"group\", groups = 0 }", "norm.groups"),
             (
                 "norm = { kind = \"batch\", momentum = -0.1 }",
                 "norm.momentum",

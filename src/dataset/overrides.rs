@@ -4,7 +4,7 @@ use super::description::Description;
 use super::error::DatasetError;
 use super::fingerprint::Fingerprint;
 use super::topology::Topology;
-use crate::style::{Fault, LayerStyle};
+use crate::style::{Fault, LayerStyle, Norm};
 
 /// Beyond these, products of features, taps and voxels would leave the range of whole numbers long before any device
 /// could hold the network.
@@ -201,6 +201,27 @@ impl StageLists {
 }
 
 impl Overrides {
+    /// Checks that groups of channels divide the features of each stage of `planned`.
+    ///
+    /// # Errors
+    /// [`DatasetError::Plan`] naming the key of the configuration.
+    pub(super) fn check_groups(&self, planned: &Topology) -> Result<(), DatasetError> {
+        let Norm::Group { groups, .. } = self.layers.norm else {
+            return Ok(());
+        };
+        if planned.features.iter().all(|n| n.is_multiple_of(groups)) {
+            return Ok(());
+        }
+        Err(DatasetError::Plan {
+            what: "network.norm.groups",
+            expected: format!(
+                "a divisor of the features of all stages, {:?}",
+                planned.features
+            ),
+            found: groups.to_string(),
+        })
+    }
+
     /// The first choice about the network that makes no sense, whatever the data; the key is that within `[network]`.
     pub(crate) fn network_fault(&self) -> Option<Fault> {
         let counts = [

@@ -111,6 +111,7 @@ impl Plan {
             });
         }
         overrides.stages.check_lengths(&shape.topology)?;
+        overrides.check_groups(&shape.topology)?;
         Ok(Self {
             dataset: description.name.clone(),
             file_ending: description.file_ending.clone(),

@@ -8,7 +8,7 @@ use crate::ops::activation::{activate, prelu};
 use crate::ops::conv::{ConvAttributes, conv, conv_transpose};
 use crate::ops::matmul::linear;
 use crate::ops::norm::{
-    NormParameters, RunningStats, batch_norm_eval, batch_norm_train, instance_norm,
+    NormParameters, RunningStats, batch_norm_eval, batch_norm_train, group_norm, instance_norm,
 };
 use crate::tensor::Shape;
 
@@ -126,7 +126,7 @@ const SLOPE: &str = "nonlin";
 /// `nonlin.weight` for PReLU; states `norm.running_mean`, `norm.running_var` for batch norm.
 ///
 /// # Errors
-/// A shape error.
+/// A shape error, also where the groups of a group norm do not divide the channels.
 pub fn norm_layer(
     graph: &mut Graph,
     x: ValueId,
@@ -183,6 +183,7 @@ pub fn norm_layer_named(
         let result = match norm {
             Norm::None => return Ok(x),
             Norm::Instance { eps } => instance_norm(g, x, parameters, eps, activation),
+            Norm::Group { groups, eps } => group_norm(g, x, parameters, groups, eps, activation),
             Norm::Batch { eps, momentum } => {
                 let running = RunningStats {
                     mean: g.state("running_mean", vector, Init::Constant(0.0))?,

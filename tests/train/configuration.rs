@@ -200,6 +200,23 @@ fn dropout_changes_what_is_learnt() {
 }
 
 #[test]
+fn the_norm_that_is_asked_for_is_trained() {
+    let folder = folder_with(&Phantom::balls(2));
+    let losses = |name: &str, norm: &str| -> Vec<Option<f64>> {
+        let config = format!("fold = \"all\"\n{}norm = {norm}\n", quick(2));
+        let report = run(folder.path(), name, &config).unwrap();
+        report.log.iter().map(|line| line.record().loss).collect()
+    };
+    let groups = |groups| format!("{{ kind = \"group\", groups = {groups} }}");
+    let instance = losses("instance", "\"instance\"");
+    let [one, two] = [1, 2].map(|n| losses(&format!("groups{n}"), &groups(n)));
+    for (a, b) in [(&instance, &one), (&instance, &two), (&one, &two)] {
+        assert!(a.iter().zip(b).all(|(a, b)| a != b), "{a:?} {b:?}");
+    }
+    assert!(one.iter().chain(&two).all(Option::is_some));
+}
+
+#[test]
 fn keys_of_the_network_that_make_no_sense_are_named() {
     let folder = folder_with(&Phantom::balls(2));
     for (line, words) in [
@@ -215,6 +232,14 @@ fn keys_of_the_network_that_make_no_sense_are_named() {
         (
             "strides = [[1, 1, 1], [2, 2, 0]]",
             ["network.strides", "above 0", "0"],
+        ),
+        (
+            "norm = { kind = \"group\", groups = 0 }",
+            ["network.norm.groups", "at least 1", "0"],
+        ),
+        (
+            "norm = { kind = \"group\", groups = 4 }\nbase_features = 6",
+            ["network.norm.groups", "[6, 12", "found 4"],
         ),
         ("heads = [1]", ["network.heads", "from 0", "[1]"]),
         (

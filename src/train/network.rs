@@ -20,7 +20,7 @@ use crate::tensor::{Element, Shape};
 pub struct Feeds {
     /// (N, in_channels, D, H, W).
     pub image: ValueId,
-    /// (N, 1, D, H, W) class indices; (N, R, D, H, W) for regions.
+    /// (N, 1, D, H, W) class indices for the first head's extent; (N, R, D, H, W) for regions.
     pub target: ValueId,
     /// (N, 1, D, H, W), where the targets are regions with unannotated voxels: 0 leaves a voxel out.
     pub voxel_weights: Option<ValueId>,
@@ -97,29 +97,26 @@ impl SupervisedGraph {
         loss: &LossConfig,
     ) -> Result<Self, ModelError> {
         let mut graph = Graph::new();
-        let mut feeds = Feeds {
-            image: graph.input("image", patch)?,
-            target: graph.input(
-                "target",
-                patch.with_c(form.activation.target_channels(network.out_channels())),
-            )?,
+        let image = graph.input("image", patch)?;
+        let heads = network.build(&mut graph, image, Mode::Training)?;
+        let logits = heads.logits;
+        let (classes, extent) = (network.out_channels(), graph.value(logits[0]).shape);
+        let targets = form.activation.target_channels(classes);
+        let feeds = Feeds {
+            image,
+            target: graph.input("target", extent.with_c(targets))?,
             voxel_weights: match form.has_voxel_weights() {
-                true => Some(graph.input("voxel weights", patch.with_c(1))?),
+                true => Some(graph.input("voxel weights", extent.with_c(1))?),
                 false => None,
             },
             class_weights: match loss.class_weights {
-                Some(_) => {
-                    Some(graph.input("class weights", Shape::vector(network.out_channels()))?)
-                }
+                Some(_) => Some(graph.input("class weights", Shape::vector(classes))?),
                 None => None,
             },
             head_weights: graph.input("head weights", Shape::vector(network.heads()))?,
             loss_scale: graph.input("loss scale", Shape::scalar())?,
-            dropout_seed: None,
+            dropout_seed: heads.dropout_seed,
         };
-        let heads = network.build(&mut graph, feeds.image, Mode::Training)?;
-        feeds.dropout_seed = heads.dropout_seed;
-        let logits = heads.logits;
         let truth = Truth {
             activation: form.activation,
             ignore_label: form.ignore_label.filter(|_| !form.has_voxel_weights()),

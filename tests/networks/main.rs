@@ -3,6 +3,7 @@
 mod budget;
 mod counts;
 mod direction;
+mod family;
 #[path = "../fixtures/loader.rs"]
 mod fixtures;
 mod half;

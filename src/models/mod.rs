@@ -3,6 +3,11 @@
 mod architecture;
 mod cicek;
 mod fit;
+mod lraspp;
+mod mobilenet;
+mod mobilenet_v1;
+mod mobilenet_v2;
+mod mobilenet_v3;
 mod nnunet;
 mod registry;
 mod ronneberger;
@@ -11,6 +16,10 @@ mod unet;
 pub use architecture::{Architecture, Heads, Network};
 pub use cicek::cicek_unet3d;
 pub use fit::fitting_patch;
+pub use lraspp::LrAspp;
+pub use mobilenet_v1::{MobileNetV1, SeparableStage};
+pub use mobilenet_v2::{InvertedStage, MobileNetV2};
+pub use mobilenet_v3::{MobileNetV3, V3Block, V3Features};
 pub use nnunet::{
     PlainNet, RESIDUAL_ENCODER, plain_unet, plain_unet_of, residual_encoder_unet, residual_unet_of,
 };
@@ -25,6 +34,18 @@ pub static MODELS: &[&Model] = &[
     &nnunet::RESIDUAL_3D,
     &cicek::MODEL,
     &ronneberger::MODEL,
+    &lraspp::MODEL,
+    &mobilenet_v1::FULL,
+    &mobilenet_v1::WIDTH_075,
+    &mobilenet_v1::WIDTH_050,
+    &mobilenet_v1::WIDTH_025,
+    &mobilenet_v2::WIDTH_140,
+    &mobilenet_v2::FULL,
+    &mobilenet_v2::WIDTH_075,
+    &mobilenet_v2::WIDTH_050,
+    &mobilenet_v2::WIDTH_035,
+    &mobilenet_v3::LARGE_MODEL,
+    &mobilenet_v3::SMALL_MODEL,
 ];
 
 /// The model of that name.

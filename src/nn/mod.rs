@@ -1,15 +1,23 @@
 //! Layers and blocks: a few operators with their parameters, named as PyTorch users know them.
 
 mod block;
+mod conv_norm;
+mod inverted_residual;
 mod layer;
 mod residual;
+mod separable;
+mod squeeze;
 
 pub use block::{ChannelDropout, ConvBlock, Padding};
+pub use conv_norm::{ConvNorm, centred};
+pub use inverted_residual::{InvertedResidual, ProjectionNames};
 pub use layer::{
     LayerNames, conv_layer, conv_layer_with, linear_layer, nonlinearity, nonlinearity_named,
     norm_layer, norm_layer_as, norm_layer_named, transposed_conv_layer,
 };
 pub use residual::residual_block;
+pub use separable::SeparableConv;
+pub use squeeze::SqueezeExcitation;
 
 pub use crate::style::{LayerStyle, Nonlinearity, Norm};
 

@@ -7,6 +7,7 @@ mod family;
 #[path = "../fixtures/loader.rs"]
 mod fixtures;
 mod half;
+mod mobilenets;
 mod parity;
 mod parts;
 

@@ -44,6 +44,10 @@ pub(super) static RESIDUAL_3D: Model = Model {
     name: RESIDUAL_ENCODER,
     title: "residual-encoder U-Net, 3D",
     source: "Isensee et al. 2024 (nnU-Net ResEnc)",
+    published: Form {
+        classes: 3,
+        ..PLAIN_3D.published
+    },
     of_form: |form| {
         let blocks = vec![1, 3, 4, 6, 6, 6];
         Ok(Arc::new(residual_encoder_unet(

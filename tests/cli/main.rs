@@ -6,6 +6,7 @@ mod devices;
 mod evaluate;
 mod harness;
 mod inspect;
+mod models;
 #[path = "../train/phantom.rs"]
 mod phantom;
 mod predict;

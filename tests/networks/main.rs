@@ -1,5 +1,6 @@
 //! Whole networks: parameter counts, and parity with PyTorch.
 
+mod blueprints;
 mod budget;
 mod counts;
 mod direction;

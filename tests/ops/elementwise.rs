@@ -1,8 +1,11 @@
-use voxseg::ops::elementwise::{Add, Multiply, ScaleChannels};
+use voxseg::ops::elementwise::{Add, Multiply, ScaleChannels, ScaleVoxels};
 use voxseg::reference::{Tolerance, elementwise};
-use voxseg::tensor::Shape;
+use voxseg::tensor::{HostTensor, Shape};
 
-use crate::harness::{Case, random};
+use crate::fixtures::Fixture;
+use crate::harness::{Case, check_reference_gradient, random, stored};
+
+type Tensor = HostTensor<f64>;
 
 #[test]
 fn add_matches_the_reference_forward_and_backward() {
@@ -67,4 +70,70 @@ fn scale_channels_matches_the_reference_forward_and_backward() {
             Tolerance::for_terms(shape.voxels()),
         );
     }
+}
+
+/// The gradients of x and the scale in f64.
+fn voxel_gradients(inputs: [&Tensor; 2], dy: &Tensor) -> [Tensor; 2] {
+    let [x, scale] = inputs;
+    [
+        elementwise::scale_voxels(dy, scale),
+        elementwise::channel_dot(dy, x),
+    ]
+}
+
+#[test]
+fn scale_voxels_matches_the_reference_forward_and_backward() {
+    for shape in [
+        Shape::new(2, 3, 5, 6, 7),
+        Shape::new(2, 3, 4, 6, 8),
+        Shape::new(1, 2, 21, 30, 52),
+        Shape::new(2, 70, 1, 9, 12),
+        Shape::new(2, 5, 1, 1, 1),
+        Shape::new(2, 1, 3, 4, 4),
+    ] {
+        let (x, dy) = (random(shape, 1), random(shape, 2));
+        let scale = random(shape.with_c(1), 3);
+        let inputs = vec![(x.clone(), true), (scale.clone(), true)];
+        let case = Case::new(format!("scale voxels {shape}"), ScaleVoxels, inputs);
+        let y = elementwise::scale_voxels(&x, &scale);
+        case.check_forward(&[y], Tolerance::for_terms(1));
+        let gradients = voxel_gradients([&x, &scale], &dy).map(Some);
+        case.check_backward(&[Some(dy)], &gradients, Tolerance::for_terms(shape.c()));
+    }
+}
+
+#[test]
+fn scale_voxels_gradient_is_that_of_the_reference() {
+    let shape = Shape::new(2, 3, 2, 3, 4);
+    let (x, scale, dy) = (
+        random(shape, 1),
+        random(shape.with_c(1), 2),
+        random(shape, 3),
+    );
+    let [dx, dscale] = voxel_gradients([&x, &scale], &dy);
+    let forward = elementwise::scale_voxels;
+    check_reference_gradient("x of scale voxels", &x, &dx, &dy, |x| forward(x, &scale));
+    check_reference_gradient("scale of scale voxels", &scale, &dscale, &dy, |s| {
+        forward(&x, s)
+    });
+}
+
+#[test]
+fn scale_voxels_matches_pytorch() {
+    let fixture = Fixture::load("ops_elementwise");
+    let mut count = 0;
+    for f in fixture.cases() {
+        let tensor = |name: &str| stored(f.tensor(name));
+        let x = tensor("x");
+        let inputs = vec![(x.clone(), true), (tensor("scale"), true)];
+        let case = Case::new(f.name(), ScaleVoxels, inputs);
+        case.check_forward(&[tensor("y")], Tolerance::for_terms(1));
+        case.check_backward(
+            &[Some(tensor("dy"))],
+            &[Some(tensor("dx")), Some(tensor("dscale"))],
+            Tolerance::for_terms(x.shape.c()),
+        );
+        count += 1;
+    }
+    assert_eq!(count, 2);
 }

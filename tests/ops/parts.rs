@@ -8,7 +8,7 @@ use voxseg::ops::activation::{Activate, Activation};
 use voxseg::ops::border::{Crop, Fill, Pad};
 use voxseg::ops::conv::{BiasGrad, ConvAttributes, ConvForward, ConvInputGrad};
 use voxseg::ops::dropout::{Dropout, DropoutUnit, seed_bits};
-use voxseg::ops::elementwise::{Add, Multiply, ScaleChannels};
+use voxseg::ops::elementwise::{Add, Multiply, ScaleChannels, ScaleVoxels};
 use voxseg::ops::layout::{Concat, PadChannels, SliceChannels};
 use voxseg::ops::loss::{Activation as Probability, LossAttributes, PixelLoss, SegmentationLoss};
 use voxseg::ops::norm::{NormApply, NormKind, NormStats};
@@ -112,6 +112,8 @@ fn elementwise_operators() {
         let scale = (random(shape.with_spatial([1; 3]), 3), false);
         let inputs = vec![image(shape, 1), scale];
         bits("scale", ScaleChannels, inputs, &[true, true]);
+        let inputs = vec![image(shape, 1), image(shape.with_c(1), 3)];
+        bits("scale voxels", ScaleVoxels, inputs, &[true, true]);
     }
 }
 

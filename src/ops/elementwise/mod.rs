@@ -1,14 +1,18 @@
-//! Element by element: addition, multiplication, a factor for each channel.
+//! Element by element: addition, multiplication, a factor for each channel or for each voxel.
 
 mod add;
 mod binary;
+mod channel_dot;
 mod multiply;
 mod scale_channels;
+mod scale_voxels;
 
 pub(in crate::ops) use add::add_to;
 pub use add::{Add, add};
+pub use channel_dot::ChannelDot;
 pub use multiply::{Multiply, multiply};
 pub use scale_channels::{ScaleChannels, scale_channels};
+pub use scale_voxels::{ScaleVoxels, scale_voxels};
 
 use crate::gpu::{Constants, Kernel};
 use crate::ops::reduce::{MAP_STEPS, specialisations};
@@ -18,5 +22,7 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
     vec![
         (&binary::KERNEL, binary::specialisations()),
         (&scale_channels::KERNEL, specialisations(MAP_STEPS)),
+        (&scale_voxels::KERNEL, specialisations(MAP_STEPS)),
+        (&channel_dot::KERNEL, specialisations(MAP_STEPS)),
     ]
 }

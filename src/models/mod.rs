@@ -1,6 +1,7 @@
 //! Published networks, each with its source and its number of parameters.
 
 mod architecture;
+mod checks;
 mod cicek;
 mod fit;
 mod lraspp;
@@ -12,6 +13,7 @@ mod nnunet;
 mod registry;
 mod ronneberger;
 mod unet;
+mod vnet;
 
 pub use architecture::{Architecture, Heads, Network};
 pub use cicek::cicek_unet3d;
@@ -26,6 +28,7 @@ pub use nnunet::{
 pub use registry::{Blueprint, Counts, Form, Model, OfBlueprint, OfForm, Task};
 pub use ronneberger::{ronneberger_unet2d, unet2d};
 pub use unet::{Downsampling, Encoder, UNetConfig};
+pub use vnet::{VNetConfig, VNetForm};
 
 /// All networks that users can name: segmentation networks, then classifiers.
 pub static MODELS: &[&Model] = &[
@@ -34,6 +37,8 @@ pub static MODELS: &[&Model] = &[
     &nnunet::RESIDUAL_3D,
     &cicek::MODEL,
     &ronneberger::MODEL,
+    &vnet::PUBLISHED,
+    &vnet::BATCH_NORM,
     &lraspp::MODEL,
     &mobilenet_v1::FULL,
     &mobilenet_v1::WIDTH_075,
@@ -59,6 +64,8 @@ pub fn model(name: &str) -> Result<&'static Model, ModelError> {
         known: MODELS.iter().map(|m| m.name).collect::<Vec<_>>().join(", "),
     })
 }
+
+use registry::total_stride;
 
 use crate::graph::GraphError;
 

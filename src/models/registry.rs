@@ -53,15 +53,20 @@ pub struct Blueprint {
 impl Blueprint {
     /// The product of the strides: patch extents (D, H, W) are multiples of it.
     pub fn total_stride(&self) -> [usize; 3] {
-        self.strides.iter().fold([1; 3], |total, stride| {
-            std::array::from_fn(|axis| total[axis] * stride[axis])
-        })
+        total_stride(&self.strides)
     }
 
     /// Whether it is for slices: nothing happens along D.
     pub fn is_planar(&self) -> bool {
         self.kernels.iter().all(|kernel| kernel[0] == 1)
     }
+}
+
+/// The product of strides (D, H, W).
+pub(super) fn total_stride(strides: &[[usize; 3]]) -> [usize; 3] {
+    strides.iter().fold([1; 3], |total, stride| {
+        std::array::from_fn(|axis| total[axis] * stride[axis])
+    })
 }
 
 /// Makes the published network for another form.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, Heads, ModelError};
+use super::{Architecture, Heads, ModelError, checks, total_stride};
 use crate::graph::{Graph, GraphError};
 use crate::nn::{
     ChannelDropout, ConvBlock, LayerStyle, Mode, Nonlinearity, Norm, Padding, conv_layer,
@@ -102,22 +102,13 @@ impl Architecture for UNetConfig {
 
     fn build(&self, graph: &mut Graph, x: ValueId, mode: Mode) -> Result<Heads, ModelError> {
         self.validate()?;
-        let dropout_seed = match mode {
-            Mode::Training if self.dropout > 0.0 => {
-                Some(graph.input("dropout seed", Shape::scalar())?)
-            }
-            _ => None,
-        };
-        let p = self.dropout;
-        let how = Making {
-            mode,
-            dropout: dropout_seed.map(|seed| ChannelDropout { p, seed }),
-        };
+        let dropout = ChannelDropout::of(graph, self.dropout, mode)?;
+        let how = Making { mode, dropout };
         let skips = graph.scope("encoder", |g| self.build_encoder(g, x, how))?;
         let logits = graph.scope("decoder", |g| self.build_decoder(g, &skips, how))?;
         Ok(Heads {
             logits,
-            dropout_seed,
+            dropout_seed: dropout.map(|d| d.seed),
         })
     }
 }
@@ -135,9 +126,7 @@ impl UNetConfig {
 
     /// The product of the strides: each patch extent (D, H, W) must be a multiple of it for padded networks.
     pub fn total_stride(&self) -> [usize; 3] {
-        self.strides.iter().fold([1; 3], |total, s| {
-            [total[0] * s[0], total[1] * s[1], total[2] * s[2]]
-        })
+        total_stride(&self.strides)
     }
 
     /// Checks that the lists fit together.
@@ -146,26 +135,17 @@ impl UNetConfig {
     /// [`ModelError::Config`] naming the list, what was expected and what was found.
     pub fn validate(&self) -> Result<(), ModelError> {
         let stages = self.stages();
-        let expect = |what: &'static str, expected: usize, found: usize| {
-            if expected == found {
-                return Ok(());
-            }
-            Err(ModelError::Config(format!(
-                "`{what}` must have {expected} entries for {stages} stages, found {found}"
-            )))
-        };
-        if stages < 2 {
-            return Err(ModelError::Config(format!(
-                "`encoder_features` must have at least 2 stages, found {stages}"
-            )));
-        }
-        expect("kernels", stages, self.kernels.len())?;
-        expect("strides", stages, self.strides.len())?;
-        expect("decoder_features", stages - 1, self.decoder_features.len())?;
-        expect("up_features", stages - 1, self.up_features.len())?;
+        let decoder = stages.saturating_sub(1);
+        let mut lists = vec![
+            ("kernels", stages, self.kernels.len()),
+            ("strides", stages, self.strides.len()),
+            ("decoder_features", decoder, self.decoder_features.len()),
+            ("up_features", decoder, self.up_features.len()),
+        ];
         if let Encoder::Residual { blocks } = &self.encoder {
-            expect("encoder.blocks", stages, blocks.len())?;
+            lists.push(("encoder.blocks", stages, blocks.len()));
         }
+        checks::lengths(stages, &lists)?;
         let lists = self.encoder_features.iter().chain(&self.decoder_features);
         if lists.clone().any(Vec::is_empty) || lists.flatten().any(|&f| f == 0) {
             return Err(ModelError::Config(
@@ -195,15 +175,7 @@ impl UNetConfig {
                 fault.key, fault.expected, fault.found
             )));
         }
-        let sorted = self.heads.windows(2).all(|w| w[0] < w[1]);
-        match (self.heads.first(), self.heads.last()) {
-            (Some(0), Some(&last)) if sorted && last < stages - 1 => Ok(()),
-            _ => Err(ModelError::Config(format!(
-                "`heads` must start with 0 and rise to at most {}, found {:?}",
-                stages - 2,
-                self.heads
-            ))),
-        }
+        checks::heads(&self.heads, decoder)
     }
 
     fn block(&self, kernel: [usize; 3], stride: [usize; 3], how: Making) -> ConvBlock {

@@ -5,6 +5,7 @@ mod conv_norm;
 mod inverted_residual;
 mod layer;
 mod residual;
+mod residual_stage;
 mod separable;
 mod squeeze;
 
@@ -16,6 +17,7 @@ pub use layer::{
     norm_layer, norm_layer_as, norm_layer_named, transposed_conv_layer,
 };
 pub use residual::residual_block;
+pub use residual_stage::ResidualStage;
 pub use separable::SeparableConv;
 pub use squeeze::SqueezeExcitation;
 

@@ -9,8 +9,10 @@ mod family;
 mod fixtures;
 mod half;
 mod mobilenets;
+mod overfit;
 mod parity;
 mod parts;
+mod vnet;
 
 use std::sync::{Arc, OnceLock};
 

@@ -40,7 +40,7 @@ fn the_family_of_a_run_is_chosen_by_name() {
     assert!(!folder.path("run").exists());
     let residual = ["--config", "quick.toml", "--model", "resenc3d"];
     train(&folder, &residual).succeeded();
-    let plan = std::fs::read_to_string(RunFolder::new(&folder.path("run")).plan()).unwrap();
+    let plan = std::fs::read_to_string(RunFolder::new(folder.path("run")).plan()).unwrap();
     let plan: Value = serde_json::from_str(&plan).unwrap();
     assert_eq!(plan["model"], "resenc3d");
     assert!(plan["topology"]["blocks"].is_array(), "{plan}");

@@ -54,7 +54,7 @@ pub fn run(args: &ExportArgs, output: &Output) -> Result<(), CliError> {
     let found = checkpoint::load(&file).map_err(WeightsError::from)?;
     let wanted = plan_tensors(&plan)?;
     let tensors = found.only(&wanted).map_err(WeightsError::from)?;
-    save_safetensors(&args.output, &tensors, plan.preprocessing.planar)?;
+    save_safetensors(&args.output, &tensors, &wanted, plan.preprocessing.planar)?;
     let parameters: usize = tensors.values().map(|t| t.data.len()).sum();
     let text = format!(
         "{}: {} tensors, {parameters} parameters of {}, step {}",

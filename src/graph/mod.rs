@@ -1,5 +1,6 @@
 //! The static graph: build, differentiate, simplify, plan memory, record, run.
 
+mod axes;
 mod budget;
 mod differentiate;
 mod error;
@@ -20,6 +21,7 @@ mod tenants;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+pub use axes::Axes;
 pub use budget::{Recomputed, compile_training};
 pub use differentiate::differentiate;
 pub use error::GraphError;
@@ -61,6 +63,8 @@ pub struct Value {
     pub element: Element,
     /// What it is for.
     pub role: Role,
+    /// Its axes in state dicts, where it is a parameter or a state.
+    pub axes: Axes,
     /// Its name; unique among inputs, parameters and states.
     pub name: String,
 }
@@ -118,7 +122,23 @@ impl Graph {
         shape: Shape,
         init: Init,
     ) -> Result<ValueId, GraphError> {
-        self.named(self.scoped(name), shape, Role::Parameter(init))
+        self.parameter_with(name, shape, init, Axes::usual(shape))
+    }
+
+    /// [`Graph::parameter`] whose axes in state dicts are not those that its shape suggests.
+    ///
+    /// # Errors
+    /// As [`Graph::parameter`].
+    pub fn parameter_with(
+        &mut self,
+        name: &str,
+        shape: Shape,
+        init: Init,
+        axes: Axes,
+    ) -> Result<ValueId, GraphError> {
+        let id = self.named(self.scoped(name), shape, Role::Parameter(init))?;
+        self.values[id.0 as usize].axes = axes;
+        Ok(id)
     }
 
     /// A persistent value that is not trained, named below the current scope.
@@ -219,6 +239,7 @@ impl Graph {
             shape,
             element: Element::F32,
             role,
+            axes: Axes::usual(shape),
             name,
         }))
     }
@@ -256,6 +277,7 @@ impl Graph {
                         Layout::Fresh | Layout::ConcatChannels => op.element(index, &stored),
                     },
                     role: Role::Computed,
+                    axes: Axes::usual(shape),
                     name: name.clone(),
                 })
             })

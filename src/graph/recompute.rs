@@ -242,6 +242,7 @@ impl Rewrite<'_> {
             shape: original.shape,
             element: original.element,
             role: Role::Computed,
+            axes: original.axes,
             name: format!("{} (again)", original.name),
         };
         let copy = self.graph.push(copy);

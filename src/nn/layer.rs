@@ -1,7 +1,7 @@
 //! Layers: one operator with its parameters.
 
 use super::{Mode, Nonlinearity, Norm, Padding};
-use crate::graph::{Graph, GraphError, Init};
+use crate::graph::{Axes, Graph, GraphError, Init};
 
 use crate::ops::ValueId;
 use crate::ops::activation::{activate, prelu};
@@ -54,7 +54,8 @@ pub fn conv_layer_with(
     let shape = attributes
         .weight_shape("conv.forward", graph.value(x).shape.c(), channels)
         .map_err(|e| graph.blame(e))?;
-    let weight = graph.parameter("weight", shape, Init::KaimingNormal { a: INIT_SLOPE })?;
+    let he = Init::KaimingNormal { a: INIT_SLOPE };
+    let weight = graph.parameter_with("weight", shape, he, Axes::Window)?;
     let bias = bias_parameter(graph, channels, bias)?;
     conv(graph, x, weight, bias, attributes).map_err(|e| graph.blame(e))
 }
@@ -72,7 +73,7 @@ pub fn linear_layer(
     bias: bool,
 ) -> Result<ValueId, GraphError> {
     let shape = Shape::new(channels, graph.value(x).shape.c(), 1, 1, 1);
-    let weight = graph.parameter("weight", shape, init)?;
+    let weight = graph.parameter_with("weight", shape, init, Axes::Matrix)?;
     let bias = bias_parameter(graph, channels, bias)?;
     linear(graph, x, weight, bias).map_err(|e| graph.blame(e))
 }
@@ -93,7 +94,8 @@ pub fn transposed_conv_layer(
     let inputs = graph.value(x).shape.c();
     let [kd, kh, kw] = stride;
     let shape = Shape::new(inputs, channels, kd, kh, kw);
-    let weight = graph.parameter("weight", shape, Init::KaimingNormal { a: INIT_SLOPE })?;
+    let he = Init::KaimingNormal { a: INIT_SLOPE };
+    let weight = graph.parameter_with("weight", shape, he, Axes::Window)?;
     let bias = bias_parameter(graph, channels, bias)?;
     conv_transpose(graph, x, weight, bias, attributes, [0; 3]).map_err(|e| graph.blame(e))
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
+use super::NetworkTensor;
 use super::container::{Entry, write_safetensors};
 use crate::fsio::is_users_fault;
 use crate::graph::{GraphError, Parameters};
@@ -222,9 +223,13 @@ impl Checkpoint {
     /// [`CheckpointError::Tensors`] with the missing and misshapen names.
     pub fn only(
         &self,
-        wanted: &BTreeMap<String, Shape>,
+        wanted: &BTreeMap<String, NetworkTensor>,
     ) -> Result<BTreeMap<String, HostTensor>, CheckpointError> {
-        self.check(wanted.iter().map(|(name, &shape)| (name.as_str(), shape)))?;
+        self.check(
+            wanted
+                .iter()
+                .map(|(name, tensor)| (name.as_str(), tensor.shape)),
+        )?;
         let found = self.tensors.iter();
         let kept = found.filter(|(name, _)| wanted.contains_key(*name));
         Ok(kept.map(|(n, t)| (n.clone(), t.clone())).collect())

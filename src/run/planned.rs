@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::dataset::{Labels, Plan};
-use crate::graph::{Graph, Role};
+use crate::graph::{Axes, Graph, Role, Value};
 use crate::metrics::Class;
 use crate::models::{Blueprint, Form, ModelError, Network, RESIDUAL_ENCODER, planned_model};
 use crate::nn::Mode;
@@ -44,8 +44,17 @@ pub fn blueprint_of(plan: &Plan) -> Blueprint {
     }
 }
 
-/// Name and shape of all that makes up a network in `graph`: its parameters, and the running statistics of batch norms.
-pub fn network_tensors(graph: &Graph) -> BTreeMap<String, Shape> {
+/// A tensor that a network is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NetworkTensor {
+    /// Its shape here.
+    pub shape: Shape,
+    /// Its axes in state dicts.
+    pub axes: Axes,
+}
+
+/// All that makes up a network in `graph`, by name: its parameters, and the running statistics of batch norms.
+pub fn network_tensors(graph: &Graph) -> BTreeMap<String, NetworkTensor> {
     let values = graph.values().map(|(_, value)| value);
     let of_network = values.filter(|value| match value.role {
         Role::Parameter(_) => true,
@@ -54,14 +63,20 @@ pub fn network_tensors(graph: &Graph) -> BTreeMap<String, Shape> {
         }
         _ => false,
     });
-    of_network.map(|v| (v.name.clone(), v.shape)).collect()
+    let tensor = |value: &Value| NetworkTensor {
+        shape: value.shape,
+        axes: value.axes,
+    };
+    of_network
+        .map(|value| (value.name.clone(), tensor(value)))
+        .collect()
 }
 
 /// [`network_tensors`] of the network that `plan` describes.
 ///
 /// # Errors
 /// [`ModelError`] where the plan makes no network.
-pub fn plan_tensors(plan: &Plan) -> Result<BTreeMap<String, Shape>, ModelError> {
+pub fn plan_tensors(plan: &Plan) -> Result<BTreeMap<String, NetworkTensor>, ModelError> {
     let network = network_of(plan)?;
     let mut graph = Graph::new();
     let shape = Shape::new(1, network.in_channels(), 1, 1, 1).with_spatial(plan.patch);

@@ -10,9 +10,9 @@ use std::path::Path;
 
 use super::error::{Misfit, Misshapen, WeightsError};
 use super::file::WeightsFile;
-use crate::graph::{Graph, Parameters};
-use crate::run::{Entry, network_tensors, write_safetensors};
-use crate::tensor::{HostTensor, Shape};
+use crate::graph::{Axes, Graph, Parameters};
+use crate::run::{Entry, NetworkTensor, network_tensors, write_safetensors};
+use crate::tensor::HostTensor;
 
 /// The members of a block that have parameters, in the order of PyTorch's `all_modules`.
 const MEMBERS: [&str; 3] = ["conv", "norm", "nonlin"];
@@ -22,14 +22,14 @@ const COUNTER: &str = "num_batches_tracked";
 
 /// The tensors of `file` that `wanted` names, in the shapes that it says.
 ///
-/// Convolution weights of 2D networks, which lack the depth, get it; vectors are vectors. Nothing may be missing, left over or of
+/// Convolution weights of 2D networks, which lack the depth, get it; what is a vector for each token there is turned. Nothing may be missing, left over or of
 /// another shape, but for second names of the same tensors and the batch counters of batch norms.
 ///
 /// # Errors
 /// [`WeightsError::Misfit`] with all that differs; those of [`WeightsFile::read`].
 pub fn fit(
     file: &mut WeightsFile,
-    wanted: &BTreeMap<String, Shape>,
+    wanted: &BTreeMap<String, NetworkTensor>,
 ) -> Result<BTreeMap<String, HostTensor>, WeightsError> {
     let shapes: BTreeMap<String, Vec<usize>> = file
         .shapes()
@@ -43,13 +43,13 @@ pub fn fit(
     };
     let planar = has_axes(4) && !has_axes(5);
     let mut misfit = Misfit::default();
-    for (name, &shape) in wanted {
+    for (name, &NetworkTensor { shape, axes }) in wanted {
         match found.get(name) {
             None => misfit.missing.push(name.clone()),
-            Some(Source { shape: other, .. }) if !is_same(other, shape) => {
+            Some(Source { shape: other, .. }) if !axes.is_same(other, shape) => {
                 misfit.misshapen.push(Misshapen {
                     name: name.clone(),
-                    expected: torch_shape(name, shape, planar),
+                    expected: axes.extents(shape, planar),
                     found: other.to_vec(),
                 });
             }
@@ -65,9 +65,9 @@ pub fn fit(
         });
     }
     let mut tensors = BTreeMap::new();
-    for (name, &shape) in wanted {
+    for (name, &NetworkTensor { shape, axes }) in wanted {
         let source = found.get(name).map_or(name.as_str(), |source| source.name);
-        let data = file.read(source)?;
+        let data = axes.inwards(shape, file.read(source)?);
         tensors.insert(name.clone(), HostTensor { shape, data });
     }
     Ok(tensors)
@@ -89,27 +89,29 @@ pub fn load_into(
     Ok(())
 }
 
-/// Writes `tensors` for PyTorch, whole or not at all: under the names of its modules, each once, and in the shapes that it has
-/// them, those of a 2D network (`planar`) without the depth.
+/// Writes `tensors` for PyTorch, whole or not at all: under the names of its modules, each once, and with the axes that
+/// `kept` says, those of a 2D network (`planar`) without the depth.
 ///
 /// # Errors
 /// [`WeightsError::Io`].
 pub fn save_safetensors(
     path: &Path,
     tensors: &BTreeMap<String, HostTensor>,
+    kept: &BTreeMap<String, NetworkTensor>,
     planar: bool,
 ) -> Result<(), WeightsError> {
-    let shapes: Vec<Vec<usize>> = tensors
+    let axes = |name: &String, shape| kept.get(name).map_or(Axes::usual(shape), |t| t.axes);
+    let turned: Vec<(Vec<usize>, Vec<f32>)> = tensors
         .iter()
-        .map(|(name, tensor)| torch_shape(name, tensor.shape, planar))
-        .collect();
-    let listed = tensors.iter().zip(&shapes);
-    let entries: Vec<Entry<'_>> = listed
-        .map(|((name, tensor), shape)| Entry {
-            name,
-            shape,
-            data: &tensor.data,
+        .map(|(name, tensor)| {
+            let axes = axes(name, tensor.shape);
+            let extents = axes.extents(tensor.shape, planar);
+            (extents, axes.outwards(tensor.shape, &tensor.data))
         })
+        .collect();
+    let listed = tensors.keys().zip(&turned);
+    let entries: Vec<Entry<'_>> = listed
+        .map(|(name, (shape, data))| Entry { name, shape, data })
         .collect();
     let metadata = serde_json::json!({"format": "pt"});
     write_safetensors(path, &entries, metadata).map_err(|source| WeightsError::Io {
@@ -131,7 +133,7 @@ struct Source<'a> {
 /// The tensors of a file under the names that a network with `wanted` has for them.
 fn resolve<'a>(
     shapes: &'a BTreeMap<String, Vec<usize>>,
-    wanted: &BTreeMap<String, Shape>,
+    wanted: &BTreeMap<String, NetworkTensor>,
 ) -> BTreeMap<String, Source<'a>> {
     let mut cleaned = BTreeMap::new();
     let mut positions: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
@@ -200,28 +202,4 @@ fn twin(name: &str) -> Option<(&str, usize, &str)> {
     let (block, rest) = name.split_once("all_modules.")?;
     let (position, leaf) = rest.split_once('.')?;
     Some((block, position.parse().ok()?, leaf))
-}
-
-/// Whether a tensor of a file is one of the network, the axes that PyTorch leaves out put aside.
-fn is_same(found: &[usize], shape: Shape) -> bool {
-    match *found {
-        [] => shape == Shape::scalar(),
-        [c] => shape == Shape::vector(c),
-        [o, i] => shape.0 == [o, i, 1, 1, 1],
-        [o, i, h, w] => shape.0 == [o, i, 1, h, w],
-        _ => shape.0.as_slice() == found,
-    }
-}
-
-/// The shape that PyTorch has for the tensor `name`.
-fn torch_shape(name: &str, shape: Shape, planar: bool) -> Vec<usize> {
-    let mut parts = name.rsplit('.');
-    let leaf = parts.next().unwrap_or_default();
-    let is_vector = leaf != "weight" || matches!(parts.next(), Some("norm" | "nonlin"));
-    let [o, i, d, h, w] = shape.0;
-    match (is_vector, planar) {
-        (true, _) => vec![shape.len()],
-        (false, true) => vec![o, i, h, w],
-        (false, false) => vec![o, i, d, h, w],
-    }
 }

@@ -8,7 +8,7 @@ use voxseg::models::{
     Architecture, Network, PlainNet, UNetConfig, plain_unet, residual_encoder_unet,
 };
 use voxseg::nn::{Mode, Norm};
-use voxseg::run::network_tensors;
+use voxseg::run::{NetworkTensor, network_tensors};
 use voxseg::tensor::{HostTensor, Shape};
 use voxseg::weights::{WeightsError, WeightsFile, fit, load_into, save_safetensors};
 
@@ -46,7 +46,7 @@ fn graph_of(network: &UNetConfig, x: Shape) -> Graph {
     graph
 }
 
-fn wanted(network: &UNetConfig) -> BTreeMap<String, Shape> {
+fn wanted(network: &UNetConfig) -> BTreeMap<String, NetworkTensor> {
     let shape = Shape::new(1, network.in_channels, 8, 16, 16);
     network_tensors(&graph_of(network, shape))
 }
@@ -139,7 +139,7 @@ fn renamed(
     rename: impl Fn(&str) -> String,
 ) -> WeightsFile {
     let tensors = tensors.iter().map(|(name, t)| (rename(name), t.clone()));
-    save_safetensors(path, &tensors.collect(), false).unwrap();
+    save_safetensors(path, &tensors.collect(), &BTreeMap::new(), false).unwrap();
     open(path)
 }
 
@@ -198,7 +198,7 @@ fn batch_norms_keep_their_statistics_and_lose_their_counter() {
     assert!(wanted.keys().any(|name| name.ends_with("norm.running_var")));
     let mut tensors: BTreeMap<String, HostTensor> = wanted
         .iter()
-        .map(|(name, &shape)| (name.clone(), HostTensor::zeros(shape)))
+        .map(|(name, tensor)| (name.clone(), HostTensor::zeros(tensor.shape)))
         .collect();
     let expected = tensors.clone();
     let counter = "encoder.stages.0.0.convs.0.norm.num_batches_tracked";
@@ -284,7 +284,7 @@ fn what_is_written_for_pytorch_is_read_again() {
             .join("fold_0/checkpoint_final.pth");
         let tensors = fit(&mut open(&source), &wanted(&network)).unwrap();
         let path = folder.path().join("out.safetensors");
-        save_safetensors(&path, &tensors, planar).unwrap();
+        save_safetensors(&path, &tensors, &wanted(&network), planar).unwrap();
         let mut written = open(&path);
         let theirs = open(&source);
         let theirs: BTreeMap<&str, &[usize]> = theirs.shapes().collect();

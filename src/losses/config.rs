@@ -39,6 +39,10 @@ pub struct LossConfig {
     /// Overlap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<RegionLoss>,
+    /// Share of the truth that is spread evenly over all classes: for the classes of whole images alone, and so no key
+    /// of files that tell how to segment.
+    #[serde(skip)]
+    pub label_smoothing: f32,
 }
 
 fn one() -> f32 {
@@ -62,11 +66,21 @@ impl Default for LossConfig {
             class_weights: None,
             pixel: attributes.pixel,
             region: attributes.region,
+            label_smoothing: 0.0,
         }
     }
 }
 
 impl LossConfig {
+    /// Cross-entropy alone, as classifiers are trained, with `label_smoothing` from 0 to below 1.
+    pub fn cross_entropy(label_smoothing: f32) -> Self {
+        Self {
+            region: None,
+            label_smoothing,
+            ..Self::default()
+        }
+    }
+
     /// The same with both parts of the default where neither is chosen: a table that only sets a weight or a switch.
     pub fn or_usual_parts(self) -> Self {
         if self.pixel.is_some() || self.region.is_some() {

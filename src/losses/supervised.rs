@@ -2,7 +2,7 @@
 
 use super::LossConfig;
 use crate::graph::{Graph, GraphError};
-use crate::ops::loss::{Activation, LossValues, segmentation_loss, weighted_sum};
+use crate::ops::loss::{Activation, PixelLoss, class_entropy, segmentation_loss, weighted_sum};
 use crate::ops::resample::{Mode, resample};
 use crate::ops::{OpError, ValueId};
 
@@ -42,15 +42,14 @@ pub struct Losses {
     pub total: ValueId,
     /// The loss of each head, scalars, finest first.
     pub heads: Vec<ValueId>,
-    /// Of the finest head, (N, C, 1, 1, 3): sum(p g), sum(p), sum(g) of each sample and class.
-    pub stats: ValueId,
 }
 
 /// Appends the loss of each head and their sum weighted by `weights` (a vector of as many values, normally a graph input
 /// that [`super::Supervision`] fills).
 ///
 /// `heads` are logits (N, C, D_i, H_i, W_i), finest first; target and voxel weights are brought to each head's size by
-/// nearest neighbour (the voxel at the centre, as nnU-Net does).
+/// nearest neighbour (the voxel at the centre, as nnU-Net does). Logits of one voxel, those of classifiers, may have any
+/// number of classes where the loss is plain cross-entropy.
 ///
 /// # Errors
 /// [`GraphError::Node`] where shapes or choices do not fit, or there is no head.
@@ -61,27 +60,25 @@ pub fn supervised_loss(
     weights: ValueId,
     config: &LossConfig,
 ) -> Result<Losses, GraphError> {
-    let mut values = Vec::with_capacity(heads.len());
+    let mut losses = Vec::with_capacity(heads.len());
     for (i, &head) in heads.iter().enumerate() {
         let one = graph.scope(format!("loss.{i}"), |graph| {
             head_loss(graph, head, truth, config).map_err(|e| graph.blame(e))
         })?;
-        values.push(one);
+        losses.push(one);
     }
-    let losses: Vec<ValueId> = values.iter().map(|v| v.loss).collect();
-    let Some(finest) = values.first() else {
+    if losses.is_empty() {
         return Err(graph.blame(OpError::InputCount {
             op: "supervised loss",
             expected: 1,
             found: 0,
         }));
-    };
+    }
     let total = graph.scope("loss", |graph| {
         weighted_sum(graph, &losses, weights).map_err(|e| graph.blame(e))
     })?;
     Ok(Losses {
         total,
-        stats: finest.stats,
         heads: losses,
     })
 }
@@ -91,17 +88,35 @@ fn head_loss(
     head: ValueId,
     truth: &Truth,
     config: &LossConfig,
-) -> Result<LossValues, OpError> {
+) -> Result<ValueId, OpError> {
     let size = graph.value(head).shape.spatial();
-    let mut inputs = vec![
-        head,
-        resample(graph, truth.target, size, Mode::NearestExact)?,
-    ];
+    let target = resample(graph, truth.target, size, Mode::NearestExact)?;
+    if size == [1; 3] && is_plain_cross_entropy(truth, config) {
+        return class_entropy(graph, head, target, config.label_smoothing);
+    }
+    if config.label_smoothing != 0.0 {
+        return Err(OpError::Attribute {
+            op: "supervised loss",
+            reason: "label smoothing is for the plain cross-entropy of whole images".into(),
+        });
+    }
+    let mut inputs = vec![head, target];
     inputs.extend(truth.class_weights);
     if let Some(weights) = truth.voxel_weights {
         inputs.push(resample(graph, weights, size, Mode::NearestExact)?);
     }
     let weighted = [truth.class_weights.is_some(), truth.voxel_weights.is_some()];
     let attributes = config.attributes(truth.activation, truth.ignore_label, weighted);
-    segmentation_loss(graph, attributes, &inputs)
+    Ok(segmentation_loss(graph, attributes, &inputs)?.loss)
+}
+
+/// Whether the loss is the mean of -log p_t, all classes and voxels alike.
+fn is_plain_cross_entropy(truth: &Truth, config: &LossConfig) -> bool {
+    let is_even = truth.ignore_label.is_none()
+        && truth.class_weights.is_none()
+        && truth.voxel_weights.is_none();
+    let is_alone = config.pixel == Some(PixelLoss::CrossEntropy)
+        && config.region.is_none()
+        && config.pixel_weight == 1.0;
+    truth.activation == Activation::Softmax && is_even && is_alone
 }

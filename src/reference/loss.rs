@@ -1,4 +1,4 @@
-//! Segmentation losses and their gradients.
+//! Losses of segmentation and of the classes of images, and their gradients.
 //!
 //! Written in two steps that the kernels fuse: probabilities p and one-hot truth g first, then losses as functions of
 //! them; gradients go back from p to the logits by the Jacobian of softmax or sigmoid.
@@ -171,6 +171,31 @@ pub fn sigmoid_pixel_loss(
         let weight = v.data[n * x.shape.voxels() + i] / divisor;
         graded.loss += weight * value;
         graded.gradient.data[at] = weight * slope * rest * sign;
+    }
+    graded
+}
+
+/// -mean over N of sum over K of q log p of logits (N, K, 1, 1, 1) against classes (N, 1, 1, 1, 1), p = softmax,
+/// q = (1 - smoothing) one-hot + smoothing / K; a sample whose number is no class adds nothing.
+pub fn class_entropy(x: &HostTensor<f64>, classes: &HostTensor<f64>, smoothing: f64) -> Graded {
+    let (n, k) = (x.shape.n(), x.shape.c());
+    let mut graded = Graded {
+        loss: 0.0,
+        gradient: HostTensor::zeros(x.shape),
+    };
+    for (i, logits) in x.data.chunks_exact(k).enumerate() {
+        if !(0.0..k as f64).contains(&classes.data[i]) {
+            continue;
+        }
+        let largest = logits.iter().copied().fold(f64::MIN, f64::max);
+        let total: f64 = logits.iter().map(|v| (v - largest).exp()).sum();
+        for (c, &logit) in logits.iter().enumerate() {
+            let own = f64::from(c == classes.data[i] as usize);
+            let q = (1.0 - smoothing) * own + smoothing / k as f64;
+            let log_p = logit - largest - total.ln();
+            graded.loss -= q * log_p / n as f64;
+            graded.gradient.data[i * k + c] = (log_p.exp() - q) / n as f64;
+        }
     }
     graded
 }

@@ -1,6 +1,7 @@
-//! Losses: segmentation losses with their gradient, and the weighted sum of several.
+//! Losses: of segmentation and of the classes of images, with their gradients, and the weighted sum of several.
 
 mod attributes;
+mod class_entropy;
 mod gradient;
 mod reduce;
 mod segmentation;
@@ -8,6 +9,7 @@ mod weighted_sum;
 mod words;
 
 pub use attributes::{Activation, LossAttributes, MAX_CLASSES, Normalise, PixelLoss, RegionLoss};
+pub use class_entropy::{ClassEntropy, ClassEntropyGradient, class_entropy};
 pub use gradient::SegmentationLossGradient;
 pub use segmentation::{LossValues, SegmentationLoss, segmentation_loss};
 pub use weighted_sum::{WeightedSum, WeightedSumGradient, weighted_sum};
@@ -21,6 +23,7 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
         segmentation::kernels(),
         gradient::kernels(),
         weighted_sum::kernels(),
+        class_entropy::kernels(),
         vec![(&reduce::KERNEL, vec![vec![]])],
     ]
     .concat()

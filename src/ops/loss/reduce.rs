@@ -69,3 +69,14 @@ pub(super) fn rows(to: &mut Lowering<'_>, partials: Partials, from: &Operand, y:
     let groups = [partials.rows as u32, partials.samples as u32, 1];
     to.dispatch(&KERNEL, vec![], &params, &[from, y], groups);
 }
+
+/// Adds `parts` numbers up into the scalar `y`.
+pub(super) fn row(to: &mut Lowering<'_>, parts: usize, from: &Operand, y: &Operand) {
+    let params = Params {
+        rows: 1,
+        parts: parts as u32,
+        y_offset: y.offset,
+        y_batch: y.batch_stride,
+    };
+    to.dispatch(&KERNEL, vec![], &params, &[from, y], [1, 1, 1]);
+}

@@ -1,5 +1,6 @@
-//! Segmentation losses against the f64 reference, central differences and PyTorch.
+//! Losses against the f64 reference, central differences and PyTorch.
 
+mod class_entropy;
 mod problem;
 mod supervised;
 

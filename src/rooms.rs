@@ -24,7 +24,10 @@ const ROOMS: [(&str, &[&str]); 21] = [
     ("infer", &["run"]),
     ("weights", &["run"]),
     ("tune", &["graph", "reference"]),
-    ("train", &["infer", "tune", "losses", "optim", "report"]),
+    (
+        "train",
+        &["infer", "weights", "tune", "losses", "optim", "report"],
+    ),
     (
         "cli",
         &[

@@ -27,6 +27,7 @@ Examples:
   voxseg train Dataset101_LeftAtrium -o runs/fold1 --fold 1 --steps 5000 --seed 7
   voxseg train Dataset101_LeftAtrium -o runs/big --config big.toml
   voxseg train Dataset101_LeftAtrium -o runs/vnet --model vnet
+  voxseg train Dataset101_LeftAtrium -o runs/tuned --model vnet_bn --weights vnet.pth
   voxseg train Dataset102_Other -o runs/tuned --from runs/atrium --steps 2000
 
 A run folder holds config.toml (every key), plan.json, log.jsonl, the checkpoints, progress.svg,
@@ -55,6 +56,10 @@ pub struct TrainArgs {
     /// its channels and labels; spacing and network are its own, the optimiser starts anew.
     #[arg(long, value_name = "RUN", conflicts_with_all = ["resume", "spacing", "model"])]
     pub from: Option<PathBuf>,
+    /// Begin with the weights in a PyTorch checkpoint (.pth, .pt, read without running its pickle) or a .safetensors file of
+    /// the network that is trained, under the names of PyTorch's module; heads for another number of classes start anew.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["resume", "from"])]
+    pub weights: Option<PathBuf>,
     /// Measure which kernels are the fastest for this network on this adapter, and train with those; measured once,
     /// then kept in the cache (VOXSEG_CACHE, else the user's cache folder) and in RUN/kernels.json.
     #[arg(long)]
@@ -153,6 +158,7 @@ pub fn run(args: &TrainArgs, common: &Common, output: &Output) -> Result<(), Cli
         TrainOptions {
             resume: args.resume,
             from: args.from.as_deref(),
+            weights: args.weights.as_deref(),
             profile: args.profile,
             tune: args.tune,
             stop: Some(interrupt.flag()),

@@ -53,7 +53,7 @@ pub struct Plan {
     pub patch: [usize; 3],
     /// Patches a batch.
     pub batch: usize,
-    /// The family of the network, as [`crate::models::MODELS`] names it; nnU-Net's plain or residual-encoder U-Net where
+    /// The family of the network, as `voxseg models` names it; nnU-Net's plain or residual-encoder U-Net where
     /// `None`, as in plans of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,

@@ -14,6 +14,7 @@ use crate::report::picture::PictureError;
 use crate::run::checkpoint::CheckpointError;
 use crate::tune::{ChoicesError, TuneError};
 use crate::volume::VolumeError;
+use crate::weights::WeightsError;
 use crate::words::extent;
 
 fn listed(problems: &[DatasetError]) -> String {
@@ -62,6 +63,9 @@ pub enum TrainError {
     /// A checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// Weights of others.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
     /// The weights of the heads.
     #[error(transparent)]
     Supervision(#[from] SupervisionError),
@@ -153,6 +157,7 @@ impl TrainError {
             Self::Graph(e) => e.is_users_fault(),
             Self::Checkpoint(e) => e.is_users_fault(),
             Self::Volume(e) => e.is_users_fault(),
+            Self::Weights(e) => e.is_users_fault(),
             Self::Config(e) => e.is_users_fault(),
             Self::Kernels(e) => e.is_users_fault(),
             Self::Tune(e) => e.is_users_fault(),

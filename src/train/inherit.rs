@@ -1,4 +1,4 @@
-//! What a new run takes over from another one: plan and weights.
+//! What a new run takes over: plan and weights of another one, or weights of others.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,6 +11,7 @@ use crate::infer::Weights;
 use crate::run::checkpoint::{self, CheckpointInfo};
 use crate::run::{RunFolder, plan_tensors};
 use crate::tensor::HostTensor;
+use crate::weights::{WeightsFile, fit_body};
 
 /// The weights of a network, and how far they were trained.
 pub(super) struct Inherited {
@@ -82,4 +83,32 @@ fn refuse_other_network(config: &TrainConfig, plan: &Plan) -> Result<(), ConfigE
         }
         _ => Ok(()),
     }
+}
+
+/// The weights of others in `file` for the network of `plan`. `tell` hears of heads for another number of classes, which
+/// are left out.
+pub(super) fn foreign(
+    file: &Path,
+    plan: &Plan,
+    tell: impl FnOnce(String),
+) -> Result<Inherited, TrainError> {
+    let mut file = WeightsFile::open(file)?;
+    let found = fit_body(&mut file, &plan_tensors(plan)?, plan.classes())?;
+    if !found.left.is_empty() {
+        let names: Vec<&str> = found.left.iter().map(|head| head.name.as_str()).collect();
+        tell(format!(
+            "{} is for another number of classes: {} start anew",
+            file.path().display(),
+            names.join(", ")
+        ));
+    }
+    Ok(Inherited {
+        tensors: found.tensors,
+        info: CheckpointInfo {
+            step: 0,
+            best: None,
+            average: None,
+            configuration: String::new(),
+        },
+    })
 }

@@ -56,6 +56,9 @@ pub struct TrainOptions<'a> {
     /// The run whose plan and weights a new run begins with: training goes on from them, with an optimiser that starts
     /// anew, on any data of the same channels and labels.
     pub from: Option<&'a Path>,
+    /// Weights of others for the network that is planned, a PyTorch checkpoint or safetensors, to begin with; heads for
+    /// another number of classes start anew.
+    pub weights: Option<&'a Path>,
     /// Once it is true, training ends after the step in hand with a checkpoint and [`TrainError::Stopped`].
     pub stop: Option<&'a AtomicBool>,
 }

@@ -1,7 +1,9 @@
 //! What a run is made with: the configuration with every choice made, and the plan; read from its folder, or made from the data.
 
+use std::path::Path;
+
 use super::error::TrainError;
-use super::inherit::inherited;
+use super::inherit::{foreign, inherited};
 use super::session::Event;
 use super::{TrainConfig, TrainOptions};
 use crate::dataset::{
@@ -37,7 +39,7 @@ impl Setup {
         let lock = folder.lock().map_err(io)?.ok_or_else(in_use)?;
         let setup = match (options.resume && folder.config().exists(), options.from) {
             (true, _) => Self::resume(dataset, folder, class, observe),
-            (false, None) => Self::begin(dataset, folder, config, class, observe),
+            (false, None) => Self::begin(dataset, folder, config, options.weights, class, observe),
             (false, Some(run)) => {
                 Self::begin_from(&RunFolder::new(run), dataset, folder, config, class)
             }
@@ -61,7 +63,7 @@ impl Setup {
         let config = TrainConfig::read(&folder.config())?;
         config.validate_for(&dataset.description.labels)?;
         if !folder.plan().exists() {
-            return Self::make(dataset, folder, &config, class, observe);
+            return Self::make(dataset, folder, &config, None, class, observe);
         }
         let plan = Plan::read(&folder.plan())?;
         check_same_kind(&plan, dataset, folder)?;
@@ -86,14 +88,17 @@ impl Setup {
         dataset: &Dataset,
         folder: &RunFolder,
         config: &TrainConfig,
+        weights: Option<&Path>,
         class: AdapterClass,
         observe: &(dyn Fn(Event) + Sync),
     ) -> Result<Self, TrainError> {
         config.validate_for(&dataset.description.labels)?;
         make_room(folder)?;
-        // First, so that a run that is killed while it measures its data can be resumed.
-        config.write(&folder.config())?;
-        Self::make(dataset, folder, config, class, observe).inspect_err(|_| {
+        // First, so that a run that is killed while it measures its data can be resumed; but not without its weights.
+        if weights.is_none() {
+            config.write(&folder.config())?;
+        }
+        Self::make(dataset, folder, config, weights, class, observe).inspect_err(|_| {
             // The error matters more than a file that stays.
             let _ = std::fs::remove_file(folder.config());
         })
@@ -127,6 +132,7 @@ impl Setup {
         dataset: &Dataset,
         folder: &RunFolder,
         config: &TrainConfig,
+        weights: Option<&Path>,
         class: AdapterClass,
         observe: &(dyn Fn(Event) + Sync),
     ) -> Result<Self, TrainError> {
@@ -144,6 +150,10 @@ impl Setup {
                 extent(wanted),
                 extent(plan.patch)
             )));
+        }
+        if let Some(file) = weights {
+            let tell = |text| observe(Event::Warning(text));
+            foreign(file, &plan, tell)?.write(&folder.start())?;
         }
         fingerprint.write(&folder.fingerprint())?;
         // Before the choices: planned once more with them given, it might not be the same plan.

@@ -31,6 +31,42 @@ pub fn fit(
     file: &mut WeightsFile,
     wanted: &BTreeMap<String, NetworkTensor>,
 ) -> Result<BTreeMap<String, HostTensor>, WeightsError> {
+    let fitted = matched(file, wanted, &|_| false)?;
+    Ok(fitted.tensors)
+}
+
+/// What of a file fits a network that tells other classes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fitted {
+    /// The tensors that fit.
+    pub tensors: BTreeMap<String, HostTensor>,
+    /// Those of heads for another number of classes.
+    pub left: Vec<Misshapen>,
+}
+
+/// [`fit`] for a network with `classes` output channels, whatever their number in the file: heads for another number of
+/// classes are left out.
+///
+/// # Errors
+/// As [`fit`].
+pub fn fit_body(
+    file: &mut WeightsFile,
+    wanted: &BTreeMap<String, NetworkTensor>,
+    classes: usize,
+) -> Result<Fitted, WeightsError> {
+    matched(file, wanted, &|misshapen| {
+        let (expected, found) = (&misshapen.expected[..], &misshapen.found[..]);
+        expected.first() == Some(&classes)
+            && found.len() == expected.len()
+            && found[1..] == expected[1..]
+    })
+}
+
+fn matched(
+    file: &mut WeightsFile,
+    wanted: &BTreeMap<String, NetworkTensor>,
+    is_left: &dyn Fn(&Misshapen) -> bool,
+) -> Result<Fitted, WeightsError> {
     let shapes: BTreeMap<String, Vec<usize>> = file
         .shapes()
         .map(|(name, shape)| (name.to_owned(), shape.to_vec()))
@@ -43,15 +79,20 @@ pub fn fit(
     };
     let planar = has_axes(4) && !has_axes(5);
     let mut misfit = Misfit::default();
+    let mut left = Vec::new();
     for (name, &NetworkTensor { shape, axes }) in wanted {
         match found.get(name) {
             None => misfit.missing.push(name.clone()),
             Some(Source { shape: other, .. }) if !axes.is_same(other, shape) => {
-                misfit.misshapen.push(Misshapen {
+                let misshapen = Misshapen {
                     name: name.clone(),
                     expected: axes.extents(shape, planar),
                     found: other.to_vec(),
-                });
+                };
+                match is_left(&misshapen) {
+                    true => left.push(misshapen),
+                    false => misfit.misshapen.push(misshapen),
+                }
             }
             Some(_) => {}
         }
@@ -65,12 +106,13 @@ pub fn fit(
         });
     }
     let mut tensors = BTreeMap::new();
-    for (name, &NetworkTensor { shape, axes }) in wanted {
+    let is_taken = |name: &String| left.iter().all(|head: &Misshapen| head.name != *name);
+    for (name, &NetworkTensor { shape, axes }) in wanted.iter().filter(|(name, _)| is_taken(name)) {
         let source = found.get(name).map_or(name.as_str(), |source| source.name);
         let data = axes.inwards(shape, file.read(source)?);
         tensors.insert(name.clone(), HostTensor { shape, data });
     }
-    Ok(tensors)
+    Ok(Fitted { tensors, left })
 }
 
 /// Puts the weights of `file` in place of those of the network in `graph`. What else `parameters` has, such as the state of an

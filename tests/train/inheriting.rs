@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use serde_json::json;
+use voxseg::dataset::Plan;
 use voxseg::run::{RunFolder, checkpoint, plan_tensors};
 use voxseg::train::TrainOptions;
+use voxseg::weights::save_safetensors;
 
 use crate::phantom::{Phantom, quick};
 use crate::{folder_with, run, train_with};
@@ -95,4 +97,69 @@ fn what_does_not_go_with_the_other_run_is_refused() {
     let error = train_with(folder.path(), "second", STILL, from(&first)).unwrap_err();
     assert!(error.to_string().contains("sphere"), "{error}");
     assert!(!folder.path().join("second").exists());
+}
+
+/// The parameters of the network in `run`, written for PyTorch.
+fn export(run: &RunFolder, path: &Path) {
+    let plan = Plan::read(&run.plan()).unwrap();
+    let wanted = plan_tensors(&plan).unwrap();
+    let tensors = checkpoint::load(&run.last())
+        .unwrap()
+        .only(&wanted)
+        .unwrap();
+    save_safetensors(path, &tensors, &wanted, false).unwrap();
+}
+
+/// The largest difference between the tensors of two runs that `is_meant` names.
+fn difference(runs: [&RunFolder; 2], is_meant: impl Fn(&str) -> bool) -> f32 {
+    let [a, b] = runs.map(|run| {
+        let wanted = plan_tensors(&Plan::read(&run.plan()).unwrap()).unwrap();
+        checkpoint::load(&run.last())
+            .unwrap()
+            .only(&wanted)
+            .unwrap()
+    });
+    let meant = a.iter().filter(|(name, _)| is_meant(name));
+    meant.fold(0.0, |worst, (name, tensor)| {
+        let pairs = tensor.data.iter().zip(&b[name].data);
+        pairs.fold(worst, |m, (x, y)| m.max((x - y).abs()))
+    })
+}
+
+#[test]
+fn a_run_begins_with_weights_of_others_but_for_heads_of_other_classes() {
+    let folder = folder_with(&Phantom::balls(3));
+    let learning = format!("fold = \"all\"\n{}", quick(6));
+    run(folder.path(), "first", &learning).unwrap();
+    let first = RunFolder::new(folder.path().join("first"));
+    let file = folder.path().join("weights.safetensors");
+    export(&first, &file);
+    let options = TrainOptions {
+        weights: Some(&file),
+        ..TrainOptions::default()
+    };
+    let shape = quick(2);
+    let still = format!("{STILL}{}", &shape[shape.find("[batch]").unwrap()..]);
+    train_with(folder.path(), "second", &still, options).unwrap();
+    let second = RunFolder::new(folder.path().join("second"));
+    assert!(difference([&first, &second], |_| true) < 1e-12);
+
+    let more = folder_with(&Phantom {
+        labels: json!({"background": 0, "ball": 1, "core": 2}),
+        label: |ring, _| ring,
+        ..Phantom::balls(3)
+    });
+    train_with(more.path(), "third", &still, options).unwrap();
+    let third = RunFolder::new(more.path().join("third"));
+    let is_head = |name: &str| name.contains("seg_layers");
+    assert!(difference([&first, &third], |name| !is_head(name)) < 1e-12);
+    assert!(difference([&first, &third], is_head) > 1e-3);
+
+    let wider = still.replace("base_features = 4", "base_features = 6");
+    let error = train_with(folder.path(), "fourth", &wider, options).unwrap_err();
+    assert!(error.is_users_fault(), "{error}");
+    let text = error.to_string();
+    for words in ["weights.safetensors", "misshapen", "decoder.stages.1"] {
+        assert!(text.contains(words), "no `{words}` in {text}");
+    }
 }

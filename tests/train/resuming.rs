@@ -18,6 +18,7 @@ use crate::{assert_same, folder_with, gpu, run, train_with};
 const RESUME: TrainOptions<'_> = TrainOptions {
     resume: true,
     from: None,
+    weights: None,
     profile: false,
     tune: false,
     stop: None,

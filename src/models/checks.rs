@@ -1,6 +1,7 @@
 //! What configurations of networks with stages have in common that can be wrong.
 
 use super::ModelError;
+use crate::style::LayerStyle;
 
 /// Checks that each list, given by its name, the entries it must have and those it has, is as long as it must be.
 pub(super) fn lengths(stages: usize, lists: &[(&str, usize, usize)]) -> Result<(), ModelError> {
@@ -33,6 +34,17 @@ pub(super) fn dropout(p: f32) -> Result<(), ModelError> {
         true => Ok(()),
         false => Err(ModelError::Config(format!(
             "`dropout` must be at least 0 and below 1, found {p}"
+        ))),
+    }
+}
+
+/// Checks the numbers of what follows each convolution.
+pub(super) fn layers(style: &LayerStyle) -> Result<(), ModelError> {
+    match style.fault() {
+        None => Ok(()),
+        Some(fault) => Err(ModelError::Config(format!(
+            "`{}` must be {}, found {}",
+            fault.key, fault.expected, fault.found
         ))),
     }
 }

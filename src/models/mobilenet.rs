@@ -1,4 +1,4 @@
-//! What the MobileNets share: widths, windows, and the end of a classifier.
+//! What the MobileNets share, some of it with other published networks: widths, windows, and the end of a classifier.
 
 use super::{Form, ModelError};
 use crate::graph::{Graph, GraphError, Init};

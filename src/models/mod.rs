@@ -1,8 +1,12 @@
 //! Published networks, each with its source and its number of parameters.
 
 mod architecture;
+mod c1;
 mod checks;
 mod cicek;
+mod dense_unet;
+mod densenet;
+mod dilated;
 mod fit;
 mod lraspp;
 mod mobilenet;
@@ -14,9 +18,14 @@ mod registry;
 mod ronneberger;
 mod unet;
 mod vnet;
+mod wang;
 
 pub use architecture::{Architecture, Heads, Network};
+pub use c1::{C1Net, c1_deepsup, c1_deepsup_of};
 pub use cicek::cicek_unet3d;
+pub use dense_unet::{DenseStage, DenseUNet, dense_unet_of, fc_densenet56, fc_densenet103};
+pub use densenet::{DenseNet, densenet121, densenet161, densenet169, densenet201};
+pub use dilated::DilatedResNet;
 pub use fit::fitting_patch;
 pub use lraspp::LrAspp;
 pub use mobilenet_v1::{MobileNetV1, SeparableStage};
@@ -29,6 +38,7 @@ pub use registry::{Blueprint, Counts, Form, Model, OfBlueprint, OfForm, Task};
 pub use ronneberger::{ronneberger_unet2d, unet2d};
 pub use unet::{Downsampling, Encoder, UNetConfig};
 pub use vnet::{VNetConfig, VNetForm};
+pub use wang::{Branch, WangNet, wang8, wang13};
 
 /// All networks that users can name: segmentation networks, then classifiers.
 pub static MODELS: &[&Model] = &[
@@ -39,6 +49,8 @@ pub static MODELS: &[&Model] = &[
     &ronneberger::MODEL,
     &vnet::PUBLISHED,
     &vnet::BATCH_NORM,
+    &dense_unet::MODEL,
+    &c1::MODEL,
     &lraspp::MODEL,
     &mobilenet_v1::FULL,
     &mobilenet_v1::WIDTH_075,
@@ -51,6 +63,12 @@ pub static MODELS: &[&Model] = &[
     &mobilenet_v2::WIDTH_035,
     &mobilenet_v3::LARGE_MODEL,
     &mobilenet_v3::SMALL_MODEL,
+    &densenet::DENSENET_121,
+    &densenet::DENSENET_169,
+    &densenet::DENSENET_201,
+    &densenet::DENSENET_161,
+    &wang::WANG_8,
+    &wang::WANG_13,
 ];
 
 /// The model of that name.

@@ -91,9 +91,25 @@ pub fn transposed_conv_layer(
     bias: bool,
 ) -> Result<ValueId, GraphError> {
     let attributes = ConvAttributes::new(stride).with_stride(stride);
-    let inputs = graph.value(x).shape.c();
-    let [kd, kh, kw] = stride;
-    let shape = Shape::new(inputs, channels, kd, kh, kw);
+    transposed_conv_layer_with(graph, x, channels, attributes, bias)
+}
+
+/// Appends a transposed convolution with any window: x (N, C, D, H, W) to (N, channels, D', H', W') with parameters
+/// `weight` (C, channels / groups, KD, KH, KW) and `bias`.
+///
+/// # Errors
+/// A shape error where the window does not fit, or the groups do not divide the channels.
+pub fn transposed_conv_layer_with(
+    graph: &mut Graph,
+    x: ValueId,
+    channels: usize,
+    attributes: ConvAttributes,
+    bias: bool,
+) -> Result<ValueId, GraphError> {
+    // Its weight is that of the convolution from its output to its input.
+    let shape = attributes
+        .weight_shape("conv_transpose", channels, graph.value(x).shape.c())
+        .map_err(|e| graph.blame(e))?;
     let he = Init::KaimingNormal { a: INIT_SLOPE };
     let weight = graph.parameter_with("weight", shape, he, Axes::Window)?;
     let bias = bias_parameter(graph, channels, bias)?;

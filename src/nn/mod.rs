@@ -2,6 +2,7 @@
 
 mod block;
 mod conv_norm;
+mod dense;
 mod inverted_residual;
 mod layer;
 mod residual;
@@ -11,10 +12,11 @@ mod squeeze;
 
 pub use block::{ChannelDropout, ConvBlock, Padding};
 pub use conv_norm::{ConvNorm, centred};
+pub use dense::{DenseLayer, PreActivation, dense_block};
 pub use inverted_residual::{InvertedResidual, ProjectionNames};
 pub use layer::{
     LayerNames, conv_layer, conv_layer_with, linear_layer, nonlinearity, nonlinearity_named,
-    norm_layer, norm_layer_as, norm_layer_named, transposed_conv_layer,
+    norm_layer, norm_layer_as, norm_layer_named, transposed_conv_layer, transposed_conv_layer_with,
 };
 pub use residual::residual_block;
 pub use residual_stage::ResidualStage;

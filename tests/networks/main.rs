@@ -3,6 +3,8 @@
 mod blueprints;
 mod budget;
 mod counts;
+mod deeply_supervised;
+mod dense;
 mod direction;
 mod family;
 #[path = "../fixtures/loader.rs"]

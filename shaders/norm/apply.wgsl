@@ -2,7 +2,7 @@
 //
 // Index map: one workgroup = LANES * STEPS consecutive packs of one channel, lane l taking l, l + LANES, ...; x of the
 // grid counts blocks, y channels, z samples. The statistics of (n, c) lie at n * batch + c / per_stat (per_stat channels
-// share one; a batch stride of 0 shares them over the samples). KIND is the activation; the slope is the block's, or for
+// share one; a batch stride of 0 shares them over the samples, as it does scale and shift). KIND is the activation; the slope is the block's, or for
 // PReLU slopes[c] (without PReLU another buffer stands at that binding and is not read). IN_PLACE takes x from y, and another
 // buffer stands at the binding of x.
 // Saves nothing: backward computes z again from x. x - mean first, so that a large mean costs no digits.
@@ -33,7 +33,9 @@ struct Params {
     rstd_offset: u32,
     rstd_batch: u32,
     gamma_offset: u32,
+    gamma_batch: u32,
     beta_offset: u32,
+    beta_batch: u32,
     slope_offset: u32,
     slope: f32,
 }
@@ -86,8 +88,8 @@ fn main(
     let stat = c / params.per_stat;
     let m = Pack(mean[params.mean_offset + n * params.mean_batch + stat]);
     let r = Pack(rstd[params.rstd_offset + n * params.rstd_batch + stat]);
-    let g = Pack(gamma[params.gamma_offset + c]);
-    let b = Pack(beta[params.beta_offset + c]);
+    let g = Pack(gamma[params.gamma_offset + n * params.gamma_batch + c]);
+    let b = Pack(beta[params.beta_offset + n * params.beta_batch + c]);
     var slope = Pack(params.slope);
     if KIND == PRELU {
         slope = Pack(slopes[params.slope_offset + c]);

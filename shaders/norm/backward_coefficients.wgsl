@@ -24,7 +24,9 @@ struct Params {
     rstd_offset: u32,
     rstd_batch: u32,
     gamma_offset: u32,
+    gamma_batch: u32,
     beta_offset: u32,
+    beta_batch: u32,
     slope_offset: u32,
     slope: f32,
 }
@@ -57,7 +59,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     var b = 0.0;
     for (var k = 0u; k < params.members; k++) {
         let other = first + k * stride;
-        let g = gamma[params.gamma_offset + other % params.channels];
+        let sample = other / params.channels;
+        let g = gamma[params.gamma_offset + sample * params.gamma_batch + other % params.channels];
         a += g * totals[other];
         b += g * totals[params.rows + other];
     }
@@ -68,8 +71,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     coefficients[2u * row] = vec4<f32>(
         mean[params.mean_offset + n * params.mean_batch + stat],
         rstd[params.rstd_offset + n * params.rstd_batch + stat],
-        gamma[params.gamma_offset + c],
-        beta[params.beta_offset + c],
+        gamma[params.gamma_offset + n * params.gamma_batch + c],
+        beta[params.beta_offset + n * params.beta_batch + c],
     );
     coefficients[2u * row + 1u] = vec4<f32>(slope, a * params.inverse_m, b * params.inverse_m, 0.0);
 }

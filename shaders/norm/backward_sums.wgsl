@@ -32,7 +32,9 @@ struct Params {
     rstd_offset: u32,
     rstd_batch: u32,
     gamma_offset: u32,
+    gamma_batch: u32,
     beta_offset: u32,
+    beta_batch: u32,
     slope_offset: u32,
     slope: f32,
     slots: u32,
@@ -91,8 +93,8 @@ fn main(
     let stat = c / params.per_stat;
     let m = Pack(mean[params.mean_offset + n * params.mean_batch + stat]);
     let r = Pack(rstd[params.rstd_offset + n * params.rstd_batch + stat]);
-    let g = Pack(gamma[params.gamma_offset + c]);
-    let b = Pack(beta[params.beta_offset + c]);
+    let g = Pack(gamma[params.gamma_offset + n * params.gamma_batch + c]);
+    let b = Pack(beta[params.beta_offset + n * params.beta_batch + c]);
     var slope = Pack(params.slope);
     if KIND == PRELU {
         slope = Pack(slopes[params.slope_offset + c]);

@@ -1,8 +1,11 @@
-// The last merge of the partial moments of each row: mean (with the shift of norm/stats put back), and rstd = 1 / sqrt(m2 / count + eps).
+// The last merge of the partial moments of each row: mean (with the shift of norm/stats put back), and rstd = 1 / sqrt(m2 / count + eps),
+// or with DEVIATION its reciprocal.
 //
 // Index map: one invocation = one row = (n, g), g one of `groups` (channels, or groups of channels); it merges the row's
 // `members` (count, mean, m2) in order by the rule of norm/merge_moments. One voxel has m2 = 0, so rstd = 1 / sqrt(eps).
 // Accuracy: see norm/stats. Deterministic: fixed order.
+
+const DEVIATION: u32 = 0;
 
 struct Params {
     rows: u32,
@@ -48,5 +51,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let c = row % params.channels;
     let shift = x[params.shift_offset + n * params.shift_batch + c * params.shift_stat];
     mean[params.mean_offset + n * params.mean_batch + c] = shift + average;
-    rstd[params.rstd_offset + n * params.rstd_batch + c] = 1.0 / sqrt(m2 / count + params.eps);
+    var second = sqrt(m2 / count + params.eps);
+    if DEVIATION == 0 {
+        second = 1.0 / second;
+    }
+    rstd[params.rstd_offset + n * params.rstd_batch + c] = second;
 }

@@ -24,7 +24,9 @@ struct Params {
     rstd_offset: u32,
     rstd_batch: u32,
     gamma_offset: u32,
+    gamma_batch: u32,
     beta_offset: u32,
+    beta_batch: u32,
     slope_offset: u32,
     slope: f32,
 }
@@ -61,8 +63,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let stat = c / params.per_stat;
     let m = mean[params.mean_offset + n * params.mean_batch + stat];
     let r = rstd[params.rstd_offset + n * params.rstd_batch + stat];
-    let scale = vec4(gamma[params.gamma_offset + c] * r);
-    let b = vec4(beta[params.beta_offset + c]);
+    let scale = vec4(gamma[params.gamma_offset + n * params.gamma_batch + c] * r);
+    let b = vec4(beta[params.beta_offset + n * params.beta_batch + c]);
     var slope = params.slope;
     if PER_CHANNEL == 1u {
         slope = slopes[params.slope_offset + c];

@@ -138,7 +138,7 @@ pub struct LayerNames<'a> {
 }
 
 /// What nnU-Net calls the scope of a PReLU's slopes.
-const SLOPE: &str = "nonlin";
+pub(super) const SLOPE: &str = "nonlin";
 
 /// Appends a normalisation with the activation after it in one pass, either of which may be none: parameters `norm.weight`, `norm.bias`, and
 /// `nonlin.weight` for PReLU; states `norm.running_mean`, `norm.running_var` for batch norm.
@@ -252,7 +252,7 @@ pub fn nonlinearity_named(
     .map_err(|e| graph.blame(e))
 }
 
-fn slope_parameter(
+pub(super) fn slope_parameter(
     scope: &str,
     graph: &mut Graph,
     kind: Option<Nonlinearity>,

@@ -9,6 +9,7 @@ mod residual;
 mod residual_stage;
 mod separable;
 mod squeeze;
+mod style;
 
 pub use block::{ChannelDropout, ConvBlock, Padding};
 pub use conv_norm::{ConvNorm, centred};
@@ -22,6 +23,7 @@ pub use residual::residual_block;
 pub use residual_stage::ResidualStage;
 pub use separable::SeparableConv;
 pub use squeeze::SqueezeExcitation;
+pub use style::{adaptive_norm_layer, conditional_norm_layer};
 
 pub use crate::style::{LayerStyle, Nonlinearity, Norm};
 

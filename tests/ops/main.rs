@@ -15,6 +15,8 @@ mod layout;
 mod loss;
 mod matmul;
 mod norm;
+mod norm_layers;
+mod norm_style;
 mod optim;
 mod parts;
 mod pool;

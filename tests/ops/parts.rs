@@ -11,7 +11,7 @@ use voxseg::ops::dropout::{Dropout, DropoutUnit, seed_bits};
 use voxseg::ops::elementwise::{Add, Multiply, ScaleChannels, ScaleVoxels};
 use voxseg::ops::layout::{Concat, PadChannels, SliceChannels};
 use voxseg::ops::loss::{Activation as Probability, LossAttributes, PixelLoss, SegmentationLoss};
-use voxseg::ops::norm::{NormApply, NormKind, NormStats};
+use voxseg::ops::norm::{MeanDeviation, NormApply, NormKind, NormStats};
 use voxseg::ops::pool::{AvgPool, GlobalAvgPool, MaxPool, Window};
 use voxseg::ops::resample::{Mode, Resample};
 use voxseg::ops::softmax::Softmax;
@@ -164,17 +164,23 @@ fn norms() {
                 activation: Some(Activation::Prelu),
                 constant_stats: false,
             };
-            let inputs = vec![
-                image(shape, 1),
-                (random(stats, 2), false),
-                (random_in(stats, 3, 0.5, 2.0), false),
-                vector(c, 4),
-                vector(c, 5),
-                vector(c, 6),
-            ];
-            let wanted = [true, false, false, true, true, true];
-            bits(&format!("{kind:?} apply"), op, inputs, &wanted);
+            let own = shape.with_spatial([1; 3]);
+            for affine in [Shape::vector(c), own] {
+                let inputs = vec![
+                    image(shape, 1),
+                    (random(stats, 2), false),
+                    (random_in(stats, 3, 0.5, 2.0), false),
+                    (random_in(affine, 4, 0.1, 1.0), false),
+                    (random_in(affine, 5, 0.1, 1.0), false),
+                    vector(c, 6),
+                ];
+                let wanted = [true, false, false, true, true, true];
+                let name = format!("{kind:?} apply with {}", affine.n());
+                bits(&name, op.clone(), inputs, &wanted);
+            }
         }
+        let deviation = MeanDeviation { eps: 1e-5 };
+        bits("deviation", deviation, vec![image(shape, 1)], &[true]);
     }
 }
 

@@ -26,7 +26,9 @@ param_block!(pub(super) Params {
     rstd_offset: u32,
     rstd_batch: u32,
     gamma_offset: u32,
+    gamma_batch: u32,
     beta_offset: u32,
+    beta_batch: u32,
     slope_offset: u32,
     slope: f32,
 });
@@ -48,7 +50,7 @@ pub(super) static KERNEL: Kernel = shipped_kernel! {
 /// y = act(gamma * (x - mean) * rstd + beta).
 ///
 /// Inputs: x (N, C, D, H, W); mean and rstd as [`super::NormStats`] of the same kind makes them from this x; gamma and
-/// beta (1, C, 1, 1, 1); for [`Activation::Prelu`] the slopes (1, C, 1, 1, 1). Its gradient with respect to x includes
+/// beta (1, C, 1, 1, 1), or (N, C, 1, 1, 1) where each sample has its own; for [`Activation::Prelu`] the slopes (1, C, 1, 1, 1). Its gradient with respect to x includes
 /// the paths through mean and rstd, unless `constant_stats`.
 #[derive(Clone, Debug)]
 pub struct NormApply {
@@ -61,6 +63,14 @@ pub struct NormApply {
 }
 
 const OP: &str = "norm.apply";
+
+/// Elements from the value of one sample to that of the next; a single row of values serves all samples.
+pub(super) fn stride_of_samples(values: &Operand) -> u32 {
+    match values.shape.n() {
+        1 => 0,
+        _ => values.batch_stride,
+    }
+}
 
 /// The operands that forward and backward share.
 pub(super) struct Operands {
@@ -107,8 +117,10 @@ impl NormApply {
         let vector = Shape::vector(x.c());
         expect_shape(op, "the mean", stats, mean)?;
         expect_shape(op, "rstd", stats, rstd)?;
-        expect_shape(op, "gamma", vector, gamma)?;
-        expect_shape(op, "beta", vector, beta)?;
+        let own = gamma.n() == x.n();
+        let affine = Shape::new(if own { x.n() } else { 1 }, x.c(), 1, 1, 1);
+        expect_shape(op, "gamma", affine, gamma)?;
+        expect_shape(op, "beta", affine, beta)?;
         for &found in slopes {
             expect_shape(op, "the slopes", vector, found)?;
         }
@@ -188,7 +200,9 @@ impl Operator for NormApply {
             rstd_offset: o.rstd.offset,
             rstd_batch: self.stat_stride(&o.rstd),
             gamma_offset: o.gamma.offset,
+            gamma_batch: stride_of_samples(&o.gamma),
             beta_offset: o.beta.offset,
+            beta_batch: stride_of_samples(&o.beta),
             slope_offset: o.slopes.offset,
             slope: self.slope(),
         };

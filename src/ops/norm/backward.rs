@@ -1,7 +1,7 @@
 //! The gradient of a normalisation with its scale, shift and activation.
 
 use super::NormKind;
-use super::apply::{NormApply, Operands};
+use super::apply::{NormApply, Operands, stride_of_samples};
 use super::words::Pass;
 
 use crate::gpu::{Access, Kernel, ParamBlock, shipped_kernel};
@@ -24,7 +24,9 @@ param_block!(pub(super) SumsParams {
     rstd_offset: u32,
     rstd_batch: u32,
     gamma_offset: u32,
+    gamma_batch: u32,
     beta_offset: u32,
+    beta_batch: u32,
     slope_offset: u32,
     slope: f32,
     slots: u32,
@@ -58,7 +60,9 @@ param_block!(CoefficientParams {
     rstd_offset: u32,
     rstd_batch: u32,
     gamma_offset: u32,
+    gamma_batch: u32,
     beta_offset: u32,
+    beta_batch: u32,
     slope_offset: u32,
     slope: f32,
 });
@@ -81,7 +85,9 @@ param_block!(ParameterParams {
     samples: u32,
     channels: u32,
     dgamma_offset: u32,
+    dgamma_batch: u32,
     dbeta_offset: u32,
+    dbeta_batch: u32,
     dslope_offset: u32,
 });
 
@@ -109,7 +115,7 @@ pub(super) static DX: Kernel = shipped_kernel! {
 };
 
 /// The gradient of [`NormApply`]: its inputs and then dy (N, C, D, H, W), to dx (N, C, D, H, W), dgamma, dbeta and, with
-/// PReLU, the gradient of the slopes (each (1, C, 1, 1, 1)).
+/// PReLU, the gradient of the slopes (each of the shape of what it is the gradient of).
 #[derive(Debug)]
 pub struct NormBackward(pub NormApply);
 
@@ -140,7 +146,9 @@ impl NormBackward {
             rstd_offset: o.rstd.offset,
             rstd_batch: self.0.stat_stride(&o.rstd),
             gamma_offset: o.gamma.offset,
+            gamma_batch: stride_of_samples(&o.gamma),
             beta_offset: o.beta.offset,
+            beta_batch: stride_of_samples(&o.beta),
             slope_offset: o.slopes.offset,
             slope: self.0.slope(),
             slots: slots as u32,
@@ -181,7 +189,9 @@ impl NormBackward {
             rstd_offset: o.rstd.offset,
             rstd_batch: self.0.stat_stride(&o.rstd),
             gamma_offset: o.gamma.offset,
+            gamma_batch: stride_of_samples(&o.gamma),
             beta_offset: o.beta.offset,
+            beta_batch: stride_of_samples(&o.beta),
             slope_offset: o.slopes.offset,
             slope: self.0.slope(),
         };
@@ -210,11 +220,16 @@ impl NormBackward {
             samples: shape.n() as u32,
             channels: shape.c() as u32,
             dgamma_offset: dgamma.offset,
+            dgamma_batch: dgamma.batch_stride,
             dbeta_offset: dbeta.offset,
+            dbeta_batch: dbeta.batch_stride,
             dslope_offset: dslope.offset,
         };
         let groups = [shape.c().div_ceil(64) as u32, 1, 1];
-        let constants = vec![("KIND", self.0.activation_kind())];
+        let constants = vec![
+            ("KIND", self.0.activation_kind()),
+            ("PER_SAMPLE", u32::from(dgamma.shape.n() > 1)),
+        ];
         let operands = [totals, &dgamma, &dbeta, &dslope];
         to.dispatch(&PARAMETERS, constants, &params, &operands, groups);
     }
@@ -235,8 +250,7 @@ impl Operator for NormBackward {
         };
         let x = self.0.check(OP, forward)?;
         expect_shape(OP, "dy", x, dy)?;
-        let parameters = self.0.inputs() - 3;
-        Ok([vec![x], vec![Shape::vector(x.c()); parameters]].concat())
+        Ok([&[x], &forward[3..]].concat())
     }
 
     fn element(&self, index: usize, inputs: &[Element]) -> Element {

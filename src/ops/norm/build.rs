@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{NormApply, NormKind, NormStats, Rstd, RunningUpdate};
+use super::{MeanDeviation, NormApply, NormKind, NormStats, Rstd, RunningUpdate, select_rows};
 use crate::ops::activation::Activation;
-use crate::ops::{Build, OpError, ValueId};
+use crate::ops::{Build, OpError, ValueId, expect_shape};
+use crate::tensor::Shape;
 
-/// The trained values of a normalisation and of the activation fused into it, each (1, C, 1, 1, 1).
+/// The trained values of a normalisation and of the activation fused into it, each (1, C, 1, 1, 1) but for the tables of
+/// [`conditional_instance_norm`].
 #[derive(Clone, Copy, Debug)]
 pub struct NormParameters {
     /// Scale.
@@ -25,6 +27,9 @@ pub struct RunningStats {
     /// Variance; starts at 1.
     pub variance: ValueId,
 }
+
+const CONDITIONAL: &str = "norm.conditional_instance";
+const ADAPTIVE: &str = "norm.adaptive_instance";
 
 fn apply(
     graph: &mut dyn Build,
@@ -84,6 +89,57 @@ pub fn group_norm(
 ) -> Result<ValueId, OpError> {
     let kind = NormKind::Group { groups };
     Ok(normalise(graph, x, parameters, NormStats { kind, eps }, activation)?.0)
+}
+
+/// Appends act(instance norm of x) with the scale and the shift of each sample's style (Dumoulin et al. 2017): `gamma` and
+/// `beta` are tables (S, C, 1, 1, 1), and `style` (N, 1, 1, 1, 1), an input of the step, holds a row of them for each sample,
+/// a whole number from 0 on. x, y (N, C, D, H, W). Rows that no sample of a batch chose have gradient 0; a row that is not
+/// there gives NaN.
+///
+/// # Errors
+/// As [`instance_norm`], and where there is not one style for each sample.
+pub fn conditional_instance_norm(
+    graph: &mut dyn Build,
+    x: ValueId,
+    tables: NormParameters,
+    style: ValueId,
+    eps: f32,
+    activation: Option<Activation>,
+) -> Result<ValueId, OpError> {
+    let styles = Shape::new(graph.shape(x).n(), 1, 1, 1, 1);
+    expect_shape(CONDITIONAL, "the style", styles, graph.shape(style))?;
+    let parameters = NormParameters {
+        gamma: select_rows(graph, tables.gamma, style)?,
+        beta: select_rows(graph, tables.beta, style)?,
+        ..tables
+    };
+    instance_norm(graph, x, parameters, eps, activation)
+}
+
+/// Appends adaptive instance normalisation (Huang and Belongie 2017, equation 8): content (N, C, D, H, W) with the mean and
+/// the deviation that the channels of `style` (N, C, any D, H, W) have, y = deviation(style) * (content - mean) / deviation
+/// + mean(style). A style of one sample serves all. Both have a gradient.
+///
+/// # Errors
+/// [`OpError::Shape`] where the style has other channels or samples; [`OpError::Attribute`] where eps is not positive.
+pub fn adaptive_instance_norm(
+    graph: &mut dyn Build,
+    content: ValueId,
+    style: ValueId,
+    eps: f32,
+) -> Result<ValueId, OpError> {
+    let (x, s) = (graph.shape(content), graph.shape(style));
+    let samples = if s.n() == 1 { 1 } else { x.n() };
+    let [d, h, w] = s.spatial();
+    let expected = Shape::new(samples, x.c(), d, h, w);
+    expect_shape(ADAPTIVE, "the style", expected, s)?;
+    let found = graph.add(Arc::new(MeanDeviation { eps }), &[style])?;
+    let parameters = NormParameters {
+        gamma: found[1],
+        beta: found[0],
+        slope: None,
+    };
+    instance_norm(graph, content, parameters, eps, None)
 }
 
 /// Appends act(batch norm of x) by the statistics of the batch, and the update of the running statistics by the share

@@ -6,18 +6,23 @@
 mod apply;
 mod backward;
 mod build;
+mod deviation;
 mod kind;
 mod running;
+mod select;
 mod stats;
 mod words;
 
 pub use apply::NormApply;
 pub use backward::NormBackward;
 pub use build::{
-    NormParameters, RunningStats, batch_norm_eval, batch_norm_train, group_norm, instance_norm,
+    NormParameters, RunningStats, adaptive_instance_norm, batch_norm_eval, batch_norm_train,
+    conditional_instance_norm, group_norm, instance_norm,
 };
+pub use deviation::{MeanDeviation, MeanDeviationBackward};
 pub use kind::NormKind;
 pub use running::{Rstd, RunningUpdate};
+pub use select::{SelectRows, SelectRowsBackward, select_rows};
 pub use stats::NormStats;
 pub use words::VARIANTS;
 
@@ -37,16 +42,23 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
     let map = [0, 1].map(|in_place| with(of_kind(MAP_STEPS), "IN_PLACE", in_place));
     let map = map.concat();
     let small: Vec<Constants> = kinds.iter().map(|&k| vec![("KIND", k)]).collect();
+    let per_sample = [0, 1].map(|own| with(small.clone(), "PER_SAMPLE", own));
     let merge: Vec<Constants> = [1, 4].map(|w| vec![("Pack", w), ("FAN", FAN)]).to_vec();
     let mut list = vec![
         (&stats::KERNEL, specialisations(SUM_STEPS)),
         (&stats::MERGE, merge),
-        (&stats::FINISH, vec![vec![]]),
+        (
+            &stats::FINISH,
+            [0, 1].map(|d| vec![("DEVIATION", d)]).to_vec(),
+        ),
         (&apply::KERNEL, map.clone()),
         (&backward::SUMS, of_kind(SUM_STEPS)),
-        (&backward::COEFFICIENTS, small.clone()),
-        (&backward::PARAMETERS, small),
+        (&backward::COEFFICIENTS, small),
+        (&backward::PARAMETERS, per_sample.concat()),
         (&backward::DX, map),
+        (&deviation::GRADIENT, specialisations(MAP_STEPS)),
+        (&select::KERNEL, vec![vec![]]),
+        (&select::BACKWARD, vec![vec![]]),
         (&running::UPDATE, vec![vec![]]),
         (&running::RSTD, vec![vec![]]),
     ];

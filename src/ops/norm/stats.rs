@@ -116,6 +116,15 @@ pub struct NormStats {
 
 const OP: &str = "norm.stats";
 
+/// What stands beside the mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Second {
+    /// 1 / sqrt(variance + eps)
+    Rstd,
+    /// sqrt(variance + eps)
+    Deviation,
+}
+
 /// Refuses an eps that would let a constant channel divide by zero.
 pub(super) fn check_eps(op: &'static str, eps: f32) -> Result<(), OpError> {
     if eps.is_finite() && eps > 0.0 {
@@ -127,19 +136,9 @@ pub(super) fn check_eps(op: &'static str, eps: f32) -> Result<(), OpError> {
     })
 }
 
-impl Operator for NormStats {
-    fn name(&self) -> &'static str {
-        OP
-    }
-
-    fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>, OpError> {
-        let [x] = take(OP, inputs)?;
-        check_eps(OP, self.eps)?;
-        let stats = self.kind.stats_shape(OP, x)?;
-        Ok(vec![stats, stats])
-    }
-
-    fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+impl NormStats {
+    /// Appends the dispatches that write the mean and what `second` says.
+    pub(super) fn lower_as(&self, to: &mut Lowering<'_>, second: Second) {
         let (x, mean, rstd) = (to.inputs[0], to.outputs[0], to.outputs[1]);
         let channels = x.shape.c();
         let Pass {
@@ -191,11 +190,28 @@ impl Operator for NormStats {
         let groups = [rows.div_ceil(64) as u32, 1, 1];
         to.dispatch(
             &FINISH,
-            vec![],
+            vec![("DEVIATION", u32::from(second == Second::Deviation))],
             &params,
             &[&last.data, &x, &mean, &rstd],
             groups,
         );
+    }
+}
+
+impl Operator for NormStats {
+    fn name(&self) -> &'static str {
+        OP
+    }
+
+    fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>, OpError> {
+        let [x] = take(OP, inputs)?;
+        check_eps(OP, self.eps)?;
+        let stats = self.kind.stats_shape(OP, x)?;
+        Ok(vec![stats, stats])
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        self.lower_as(to, Second::Rstd);
         Ok(())
     }
 

@@ -11,6 +11,7 @@ mod family;
 mod fixtures;
 mod half;
 mod mobilenets;
+mod norms;
 mod overfit;
 mod parity;
 mod parts;

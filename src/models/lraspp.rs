@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::mobilenet::{BATCH_NORM, check_positive};
 use super::mobilenet_v3::{Halvings, V3Features};
 use super::{Architecture, Blueprint, Form, Heads, Model, ModelError, Task};
-use crate::graph::{Graph, GraphError, Init};
-use crate::nn::{ConvNorm, Mode, Nonlinearity, Padding, conv_layer, linear_layer};
+use crate::graph::{Graph, GraphError};
+use crate::nn::{ConvNorm, Mode, Nonlinearity, Padding, conv_layer, one_voxel_conv_layer};
 use crate::ops::ValueId;
 use crate::ops::activation::{Activation, activate};
 use crate::ops::elementwise::{add, scale_channels};
@@ -59,7 +59,7 @@ impl LrAspp {
         let x = reduce.build(graph, high, self.inter, ["cbr.0", "cbr.1"], mode)?;
         let means = global_avg_pool(graph, high).map_err(|e| graph.blame(e))?;
         let factors = graph.scope("scale.1", |g| {
-            let y = linear_layer(g, means, self.inter, Init::KaimingNormal { a: 0.0 }, false)?;
+            let y = one_voxel_conv_layer(g, means, self.inter, false)?;
             activate(g, y, Activation::Sigmoid).map_err(|e| g.blame(e))
         })?;
         let x = scale_channels(graph, x, factors).map_err(|e| graph.blame(e))?;

@@ -72,8 +72,34 @@ pub fn linear_layer(
     init: Init,
     bias: bool,
 ) -> Result<ValueId, GraphError> {
+    linear_kept_as(Axes::Matrix, graph, x, channels, init, bias)
+}
+
+/// [`linear_layer`] for what other libraries write as a 1x1x1 convolution of one voxel, which is how state dicts keep its
+/// weight; it starts by He's rule for ReLU.
+///
+/// # Errors
+/// As [`linear_layer`].
+pub fn one_voxel_conv_layer(
+    graph: &mut Graph,
+    x: ValueId,
+    channels: usize,
+    bias: bool,
+) -> Result<ValueId, GraphError> {
+    let init = Init::KaimingNormal { a: 0.0 };
+    linear_kept_as(Axes::Window, graph, x, channels, init, bias)
+}
+
+fn linear_kept_as(
+    axes: Axes,
+    graph: &mut Graph,
+    x: ValueId,
+    channels: usize,
+    init: Init,
+    bias: bool,
+) -> Result<ValueId, GraphError> {
     let shape = Shape::new(channels, graph.value(x).shape.c(), 1, 1, 1);
-    let weight = graph.parameter_with("weight", shape, init, Axes::Matrix)?;
+    let weight = graph.parameter_with("weight", shape, init, axes)?;
     let bias = bias_parameter(graph, channels, bias)?;
     linear(graph, x, weight, bias).map_err(|e| graph.blame(e))
 }

@@ -17,7 +17,8 @@ pub use dense::{DenseLayer, PreActivation, dense_block};
 pub use inverted_residual::{InvertedResidual, ProjectionNames};
 pub use layer::{
     LayerNames, conv_layer, conv_layer_with, linear_layer, nonlinearity, nonlinearity_named,
-    norm_layer, norm_layer_as, norm_layer_named, transposed_conv_layer, transposed_conv_layer_with,
+    norm_layer, norm_layer_as, norm_layer_named, one_voxel_conv_layer, transposed_conv_layer,
+    transposed_conv_layer_with,
 };
 pub use residual::residual_block;
 pub use residual_stage::ResidualStage;

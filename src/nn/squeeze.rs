@@ -1,7 +1,7 @@
 //! Squeeze and excitation.
 
-use super::linear_layer;
-use crate::graph::{Graph, GraphError, Init};
+use super::one_voxel_conv_layer;
+use crate::graph::{Graph, GraphError};
 use crate::ops::ValueId;
 use crate::ops::activation::{Activation, activate};
 use crate::ops::elementwise::scale_channels;
@@ -25,14 +25,13 @@ impl SqueezeExcitation {
     /// A shape error.
     pub fn build(&self, graph: &mut Graph, x: ValueId) -> Result<ValueId, GraphError> {
         let channels = graph.value(x).shape.c();
-        let init = Init::KaimingNormal { a: 0.0 };
         let means = global_avg_pool(graph, x).map_err(|e| graph.blame(e))?;
         let y = graph.scope("fc1", |g| {
-            let y = linear_layer(g, means, self.squeezed, init, true)?;
+            let y = one_voxel_conv_layer(g, means, self.squeezed, true)?;
             activate(g, y, Activation::Relu).map_err(|e| g.blame(e))
         })?;
         let factors = graph.scope("fc2", |g| {
-            let y = linear_layer(g, y, channels, init, true)?;
+            let y = one_voxel_conv_layer(g, y, channels, true)?;
             activate(g, y, self.gate).map_err(|e| g.blame(e))
         })?;
         scale_channels(graph, x, factors).map_err(|e| graph.blame(e))

@@ -4,6 +4,7 @@ mod hostile;
 mod names;
 mod nnunet;
 mod numbers;
+mod state_dicts;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};

@@ -14,6 +14,7 @@ mod plan;
 mod profile;
 mod program;
 mod recompute;
+mod separable;
 mod store;
 mod summary;
 mod tenants;
@@ -32,6 +33,7 @@ pub use plan::{MemoryPlan, Part, Place, Request, Rules, peak_bytes, plan_memory}
 pub use profile::{OperatorTime, Profile};
 pub use program::{Program, ProgramOptions, Resident};
 pub use recompute::{Family, Recomputation};
+pub use separable::SeparableSaving;
 pub use store::{Parameters, StoredTensor};
 pub use summary::{NodeSummary, ProgramSummary};
 

@@ -238,20 +238,7 @@ impl Program {
 
     /// Operations and bytes of a node.
     pub fn cost(&self, node: usize) -> Cost {
-        let n = &self.graph.nodes()[node];
-        let shapes = |ids: &[ValueId]| -> Vec<_> {
-            ids.iter().map(|&i| self.graph.value(i).shape).collect()
-        };
-        let mut cost = n.op.cost(&shapes(&n.inputs), &shapes(&n.outputs));
-        // Operators count four bytes an element.
-        let operands = || n.inputs.iter().chain(&n.outputs);
-        let values = || operands().map(|&i| self.graph.value(i));
-        let stored: f64 = values().map(|v| v.bytes() as f64).sum();
-        let single: f64 = values().map(|v| v.shape.bytes() as f64).sum();
-        if single > 0.0 {
-            cost.bytes *= stored / single;
-        }
-        cost
+        self.graph.cost(&self.graph.nodes()[node])
     }
 }
 

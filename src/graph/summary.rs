@@ -1,7 +1,7 @@
 //! What a program is made of, as a table's rows: for `voxseg inspect`.
 
-use super::{Graph, Program, Resident, Role};
-use crate::ops::ValueId;
+use super::{Graph, Node, Program, Resident, Role};
+use crate::ops::{Cost, ValueId};
 use crate::tensor::Shape;
 
 /// One node of a program.
@@ -53,18 +53,28 @@ pub struct ProgramSummary {
 impl Graph {
     /// Multiply-adds of its convolutions, matrix products and attentions: what the figures of published networks count.
     pub fn product_madds(&self) -> f64 {
-        let shapes = |ids: &[ValueId]| -> Vec<Shape> {
-            ids.iter().map(|&id| self.value(id).shape).collect()
-        };
         let products = self.nodes().iter().filter(|node| {
             let family = node.op.name().split('.').next();
             matches!(family, Some("conv" | "matmul" | "attention"))
         });
-        let flops = products.map(|node| {
-            let cost = node.op.cost(&shapes(&node.inputs), &shapes(&node.outputs));
-            cost.flops
-        });
-        flops.sum::<f64>() / 2.0
+        products.map(|node| self.cost(node).flops).sum::<f64>() / 2.0
+    }
+
+    /// What a node's definition needs: its operations, and the bytes of its operands as they are stored.
+    pub(super) fn cost(&self, node: &Node) -> Cost {
+        let shapes = |ids: &[ValueId]| -> Vec<Shape> {
+            ids.iter().map(|&id| self.value(id).shape).collect()
+        };
+        let mut cost = node.op.cost(&shapes(&node.inputs), &shapes(&node.outputs));
+        // Operators count four bytes an element.
+        let operands = || node.inputs.iter().chain(&node.outputs);
+        let values = || operands().map(|&i| self.value(i));
+        let stored: f64 = values().map(|v| v.bytes() as f64).sum();
+        let single: f64 = values().map(|v| v.shape.bytes() as f64).sum();
+        if single > 0.0 {
+            cost.bytes *= stored / single;
+        }
+        cost
     }
 }
 

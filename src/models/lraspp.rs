@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use super::mobilenet::{BATCH_NORM, check_positive};
+use super::mobilenet::{BATCH_NORM, scaled};
 use super::mobilenet_v3::{Halvings, V3Features};
-use super::{Architecture, Blueprint, Form, Heads, Model, ModelError, Task};
+use super::{Architecture, Blueprint, Form, Heads, Model, ModelError, Task, checks};
 use crate::graph::{Graph, GraphError};
 use crate::nn::{ConvNorm, Mode, Nonlinearity, Padding, conv_layer, one_voxel_conv_layer};
 use crate::ops::ValueId;
@@ -14,6 +14,9 @@ use crate::ops::elementwise::{add, scale_channels};
 use crate::ops::pool::global_avg_pool;
 use crate::ops::resample::{Mode as Interpolation, resample};
 use crate::tensor::Shape;
+
+/// Features of the first stage of nnU-Net's plans.
+const USUAL_FEATURES: f64 = 32.0;
 
 /// A segmentation network with two paths: the last features, weighted by what their means say, and finer ones.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,19 +34,24 @@ pub struct LrAspp {
 impl LrAspp {
     /// The published network; for volumes where the form's extent is more than 1 along D.
     pub fn published(form: Form) -> Self {
-        Self::with(form, &Halvings::of_form(form))
+        Self::with(form, &Halvings::of_form(form), 1.0)
     }
 
-    /// The network that loses resolution where the stages of `plan` do.
+    /// The network that loses resolution where the stages of `plan` do. Its channels are to the published ones as the
+    /// features of the plan's first stage are to nnU-Net's 32.
     pub fn of_blueprint(plan: &Blueprint) -> Self {
-        Self::with(plan.form, &Halvings::of_blueprint(plan))
+        let width = plan
+            .features
+            .first()
+            .map_or(1.0, |&f| f as f64 / USUAL_FEATURES);
+        Self::with(plan.form, &Halvings::of_blueprint(plan), width)
     }
 
-    fn with(form: Form, halvings: &Halvings) -> Self {
+    fn with(form: Form, halvings: &Halvings, width: f64) -> Self {
         Self {
-            features: V3Features::large(form.channels, halvings, true),
+            features: V3Features::dilated_large(form.channels, halvings, width),
             low: 4,
-            inter: 128,
+            inter: scaled(128, width),
             classes: form.classes,
         }
     }
@@ -95,7 +103,7 @@ impl Architecture for LrAspp {
 
     fn build(&self, graph: &mut Graph, image: ValueId, mode: Mode) -> Result<Heads, ModelError> {
         self.features.validate()?;
-        check_positive([("inter", self.inter), ("classes", self.classes)])?;
+        checks::above_zero("`inter` and `classes`", [&self.inter, &self.classes])?;
         let made = graph.scope("backbone", |g| self.features.build(g, image, mode))?;
         let (Some(&low), Some(&high)) = (made.get(self.low), made.last()) else {
             return Err(ModelError::Config(format!(

@@ -13,8 +13,8 @@
 
 use std::sync::Arc;
 
-use super::mobilenet::{BATCH_NORM, IMAGENET, along, check_positive, classify, scaled};
-use super::{Architecture, Form, Heads, Model, ModelError, OfForm, Task};
+use super::mobilenet::{BATCH_NORM, IMAGENET, along, classify, scaled};
+use super::{Architecture, Form, Heads, Model, ModelError, OfForm, Task, checks};
 use crate::graph::{Graph, GraphError};
 use crate::nn::{ChannelDropout, ConvNorm, Mode, Nonlinearity, SeparableConv, centred};
 use crate::ops::ValueId;
@@ -114,13 +114,13 @@ impl Architecture for MobileNetV1 {
     }
 
     fn build(&self, graph: &mut Graph, image: ValueId, mode: Mode) -> Result<Heads, ModelError> {
-        let channels = self.stages.iter().map(|s| ("stages.channels", s.channels));
-        let numbers = [
-            ("in_channels", self.in_channels),
-            ("classes", self.classes),
-            ("stem", self.stem),
-        ];
-        check_positive(numbers.into_iter().chain(channels))?;
+        let channels = self.stages.iter().map(|s| &s.channels);
+        checks::above_zero(
+            "`in_channels`, `classes`, `stem` and `stages.channels`",
+            [&self.in_channels, &self.classes, &self.stem]
+                .into_iter()
+                .chain(channels),
+        )?;
         let dropout = ChannelDropout::of(graph, self.dropout, mode)?;
         let stem = ConvNorm {
             attributes: centred(self.kernel, self.stem_stride, [1; 3]),

@@ -11,8 +11,8 @@
 
 use std::sync::Arc;
 
-use super::mobilenet::{BATCH_NORM, IMAGENET, along, check_positive, classify, scaled};
-use super::{Architecture, Form, Heads, Model, ModelError, OfForm, Task};
+use super::mobilenet::{BATCH_NORM, IMAGENET, along, classify, scaled};
+use super::{Architecture, Form, Heads, Model, ModelError, OfForm, Task, checks};
 use crate::graph::{Graph, GraphError};
 use crate::nn::{
     ChannelDropout, ConvNorm, InvertedResidual, Mode, Nonlinearity, ProjectionNames, centred,
@@ -88,18 +88,13 @@ impl MobileNetV2 {
     }
 
     fn validate(&self) -> Result<(), ModelError> {
-        let channels = self.stages.iter().map(|s| ("stages.channels", s.channels));
-        let expansions = self
-            .stages
-            .iter()
-            .map(|s| ("stages.expansion", s.expansion));
-        let numbers = [
-            ("in_channels", self.in_channels),
-            ("classes", self.classes),
-            ("stem", self.stem),
-            ("last", self.last),
-        ];
-        check_positive(numbers.into_iter().chain(channels).chain(expansions))
+        let stages = self.stages.iter();
+        let stages = stages.flat_map(|stage| [&stage.channels, &stage.expansion]);
+        let numbers = [&self.in_channels, &self.classes, &self.stem, &self.last];
+        checks::above_zero(
+            "`in_channels`, `classes`, `stem`, `last`, `stages.channels` and `stages.expansion`",
+            numbers.into_iter().chain(stages),
+        )
     }
 
     fn build_features(

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use super::mobilenet::{IMAGENET, LINEAR_INIT, check_positive, classify, scaled};
-use super::{Architecture, Blueprint, Form, Heads, Model, ModelError, OfForm, Task};
+use super::mobilenet::{IMAGENET, LINEAR_INIT, classify, scaled};
+use super::{Architecture, Blueprint, Form, Heads, Model, ModelError, OfForm, Task, checks};
 use crate::graph::{Graph, GraphError};
 use crate::nn::{
     ChannelDropout, ConvNorm, InvertedResidual, Mode, Nonlinearity, Norm, ProjectionNames,
@@ -144,16 +144,18 @@ const SMALL: [Row; 11] = [
 ];
 
 impl V3Features {
-    /// Those of MobileNetV3-Large. Where `dilated`, the last halving becomes a dilation of what follows.
-    pub(super) fn large(in_channels: usize, halvings: &Halvings, dilated: bool) -> Self {
-        Self::of_rows(&LARGE, in_channels, halvings, dilated)
+    /// Those of MobileNetV3-Large for LR-ASPP, with `width` times the channels: the last halving becomes a dilation of
+    /// what follows.
+    pub(super) fn dilated_large(in_channels: usize, halvings: &Halvings, width: f64) -> Self {
+        Self::of_rows(&LARGE, (in_channels, width), halvings, true)
     }
 
-    fn small(in_channels: usize, halvings: &Halvings) -> Self {
-        Self::of_rows(&SMALL, in_channels, halvings, false)
-    }
-
-    fn of_rows(rows: &[Row], in_channels: usize, halvings: &Halvings, dilated: bool) -> Self {
+    fn of_rows(
+        rows: &[Row],
+        (in_channels, width): (usize, f64),
+        halvings: &Halvings,
+        dilated: bool,
+    ) -> Self {
         let last = halvings.strides.len() - 1;
         let mut halving = 0;
         let blocks = rows
@@ -167,8 +169,8 @@ impl V3Features {
                 };
                 V3Block {
                     kernel: halvings.kernel(halving, k),
-                    expanded,
-                    channels,
+                    expanded: scaled(expanded, width),
+                    channels: scaled(channels, width),
                     squeeze,
                     nonlinearity: act,
                     stride,
@@ -179,7 +181,7 @@ impl V3Features {
             in_channels,
             stem_kernel: halvings.kernel(0, 3),
             stem_stride: halvings.strides[0],
-            stem: 16,
+            stem: scaled(16, width),
             blocks: blocks.collect(),
         }
     }
@@ -194,10 +196,12 @@ impl V3Features {
     /// # Errors
     /// [`ModelError::Config`] that names one that is 0.
     pub fn validate(&self) -> Result<(), ModelError> {
-        let channels = self.blocks.iter().map(|b| ("blocks.channels", b.channels));
-        let expanded = self.blocks.iter().map(|b| ("blocks.expanded", b.expanded));
-        let numbers = [("in_channels", self.in_channels), ("stem", self.stem)];
-        check_positive(numbers.into_iter().chain(channels).chain(expanded))
+        let blocks = self.blocks.iter();
+        let blocks = blocks.flat_map(|block| [&block.channels, &block.expanded]);
+        checks::above_zero(
+            "`in_channels`, `stem`, `blocks.channels` and `blocks.expanded`",
+            [&self.in_channels, &self.stem].into_iter().chain(blocks),
+        )
     }
 
     /// Appends them, members of a sequence numbered from 0: what leaves the first convolution, each block, and the last
@@ -250,13 +254,23 @@ impl V3Block {
 impl MobileNetV3 {
     /// MobileNetV3-Large; for volumes where the form's extent is more than 1 along D.
     pub fn large(form: Form) -> Self {
-        let features = V3Features::large(form.channels, &Halvings::of_form(form), false);
+        let features = V3Features::of_rows(
+            &LARGE,
+            (form.channels, 1.0),
+            &Halvings::of_form(form),
+            false,
+        );
         Self::on(features, 1280, form.classes)
     }
 
     /// MobileNetV3-Small; for volumes where the form's extent is more than 1 along D.
     pub fn small(form: Form) -> Self {
-        let features = V3Features::small(form.channels, &Halvings::of_form(form));
+        let features = V3Features::of_rows(
+            &SMALL,
+            (form.channels, 1.0),
+            &Halvings::of_form(form),
+            false,
+        );
         Self::on(features, 1024, form.classes)
     }
 
@@ -285,7 +299,7 @@ impl Architecture for MobileNetV3 {
 
     fn build(&self, graph: &mut Graph, image: ValueId, mode: Mode) -> Result<Heads, ModelError> {
         self.features.validate()?;
-        check_positive([("hidden", self.hidden), ("classes", self.classes)])?;
+        checks::above_zero("`hidden` and `classes`", [&self.hidden, &self.classes])?;
         let dropout = ChannelDropout::of(graph, self.dropout, mode)?;
         let made = graph.scope("features", |g| self.features.build(g, image, mode))?;
         let x = made.last().copied().unwrap_or(image);

@@ -1,7 +1,6 @@
 //! Published networks, each with its source and its number of parameters.
 
 mod architecture;
-mod attention_unet;
 mod c1;
 mod checks;
 mod cicek;
@@ -9,8 +8,8 @@ mod dense_unet;
 mod densenet;
 mod dilated;
 mod fit;
-mod kayalibay;
 mod lraspp;
+mod mobile_unet;
 mod mobilenet;
 mod mobilenet_v1;
 mod mobilenet_v2;
@@ -18,22 +17,19 @@ mod mobilenet_v3;
 mod nnunet;
 mod registry;
 mod ronneberger;
-mod summed;
 mod unet;
-mod unet_plus_plus;
 mod vnet;
 mod wang;
 
 pub use architecture::{Architecture, Heads, Network};
-pub use attention_unet::{attention_unet, attention_unet_of};
 pub use c1::{C1Net, c1_deepsup, c1_deepsup_of};
 pub use cicek::cicek_unet3d;
 pub use dense_unet::{DenseStage, DenseUNet, dense_unet_of, fc_densenet56, fc_densenet103};
 pub use densenet::{DenseNet, densenet121, densenet161, densenet169, densenet201};
 pub use dilated::DilatedResNet;
 pub use fit::fitting_patch;
-pub use kayalibay::{summed_unet, summed_unet_of};
 pub use lraspp::LrAspp;
+pub use mobile_unet::MobileUNet;
 pub use mobilenet_v1::{MobileNetV1, SeparableStage};
 pub use mobilenet_v2::{InvertedStage, MobileNetV2};
 pub use mobilenet_v3::{MobileNetV3, V3Block, V3Features};
@@ -43,7 +39,6 @@ pub use nnunet::{
 pub use registry::{Blueprint, Counts, Form, Model, OfBlueprint, OfForm, Task};
 pub use ronneberger::{ronneberger_unet2d, unet2d};
 pub use unet::{Downsampling, Encoder, UNetConfig};
-pub use unet_plus_plus::UNetPlusPlus;
 pub use vnet::{VNetConfig, VNetForm};
 pub use wang::{Branch, WangNet, wang8, wang13};
 
@@ -54,14 +49,12 @@ pub static MODELS: &[&Model] = &[
     &nnunet::RESIDUAL_3D,
     &cicek::MODEL,
     &ronneberger::MODEL,
-    &attention_unet::MODEL,
-    &kayalibay::MODEL,
-    &unet_plus_plus::MODEL,
     &vnet::PUBLISHED,
     &vnet::BATCH_NORM,
     &dense_unet::MODEL,
     &c1::MODEL,
     &lraspp::MODEL,
+    &mobile_unet::MODEL,
     &mobilenet_v1::FULL,
     &mobilenet_v1::WIDTH_075,
     &mobilenet_v1::WIDTH_050,
@@ -94,7 +87,6 @@ pub fn model(name: &str) -> Result<&'static Model, ModelError> {
 }
 
 use registry::total_stride;
-use summed::summed_heads;
 
 use crate::graph::GraphError;
 
@@ -117,15 +109,6 @@ pub fn planned_model(name: &str) -> Result<OfBlueprint, ModelError> {
                 .join(", "),
         })
 }
-
-/// The models whose decoder may have another [`crate::style::DecoderStyle`] than the usual.
-pub const STYLED: [&str; 5] = [
-    "nnunet3d",
-    "nnunet2d",
-    RESIDUAL_ENCODER,
-    attention_unet::MODEL.name,
-    kayalibay::MODEL.name,
-];
 
 /// Why a network cannot be built.
 #[derive(Debug, thiserror::Error)]

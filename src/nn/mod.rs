@@ -1,6 +1,5 @@
 //! Layers and blocks: a few operators with their parameters, named as PyTorch users know them.
 
-mod attention_gate;
 mod block;
 mod conv_norm;
 mod dense;
@@ -12,7 +11,6 @@ mod separable;
 mod squeeze;
 mod style;
 
-pub use attention_gate::AttentionGate;
 pub use block::{ChannelDropout, ConvBlock, Padding};
 pub use conv_norm::{ConvNorm, centred};
 pub use dense::{DenseLayer, PreActivation, dense_block};
@@ -28,7 +26,7 @@ pub use separable::SeparableConv;
 pub use squeeze::SqueezeExcitation;
 pub use style::{adaptive_norm_layer, conditional_norm_layer};
 
-pub use crate::style::{DecoderStyle, HeadStyle, LayerStyle, Nonlinearity, Norm};
+pub use crate::style::{LayerStyle, Nonlinearity, Norm};
 
 use crate::ops::activation::Activation;
 

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use crate::dataset::{Labels, Plan};
 use crate::graph::{Axes, Graph, Role, Value};
 use crate::metrics::Class;
-use crate::models::{
-    Blueprint, Form, ModelError, Network, RESIDUAL_ENCODER, STYLED, planned_model,
-};
+use crate::models::{Blueprint, Form, ModelError, Network, RESIDUAL_ENCODER, planned_model};
 use crate::nn::Mode;
 use crate::tensor::Shape;
 
@@ -23,14 +21,7 @@ pub fn network_of(plan: &Plan) -> Result<Network, ModelError> {
         None => PLAIN,
         Some(_) => RESIDUAL_ENCODER,
     };
-    let name = plan.model.as_deref().unwrap_or(usual);
-    let make = planned_model(name)?;
-    if !plan.decoder.is_usual() && !STYLED.contains(&name) {
-        return Err(ModelError::Config(format!(
-            "`head_style` and `attention_gates` are for {}, not for `{name}`; leave them out",
-            STYLED.join(", ")
-        )));
-    }
+    let make = planned_model(plan.model.as_deref().unwrap_or(usual))?;
     Ok(Network::new(make(&blueprint_of(plan))?))
 }
 
@@ -50,7 +41,6 @@ pub fn blueprint_of(plan: &Plan) -> Blueprint {
         decoder_blocks: topology.decoder_blocks(),
         heads: topology.heads(),
         layers: plan.layers,
-        decoder: plan.decoder,
     }
 }
 

@@ -294,7 +294,6 @@ impl Source<'_> {
             batch: of.batch_size,
             topology,
             layers,
-            decoder: Default::default(),
         })
     }
 

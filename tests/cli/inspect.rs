@@ -111,6 +111,36 @@ fn the_text_names_the_device_and_the_figures() {
 }
 
 #[test]
+fn what_depthwise_separable_convolutions_save_is_said() {
+    let light = [
+        "--network",
+        "mobile_unet",
+        "--patch",
+        "32,32,32",
+        "--inference",
+    ];
+    let text = inspect(&light).succeeded().stdout;
+    for word in [
+        "depthwise separable convolutions",
+        "1/N + 1/k is",
+        "instead of",
+    ] {
+        assert!(text.contains(word), "no `{word}` in {text}");
+    }
+    let saving = &document(&light)["separable"];
+    let figure = |name: &str| saving[name].as_f64().expect("a number");
+    assert!(20.0 * figure("madds") < figure("full_madds"), "{saving}");
+    let full = [
+        "--network",
+        "nnunet3d",
+        "--patch",
+        "32,32,32",
+        "--inference",
+    ];
+    assert!(document(&full)["separable"].is_null());
+}
+
+#[test]
 fn a_network_too_large_says_the_figure_and_what_would_fit() {
     let patch = "1024,1024,1024";
     let run = inspect(&["--network", "nnunet3d", "--patch", patch]);

@@ -15,7 +15,6 @@ mod norms;
 mod overfit;
 mod parity;
 mod parts;
-mod relatives;
 mod vnet;
 
 use std::sync::{Arc, OnceLock};

@@ -9,7 +9,6 @@ mod dropout;
 mod elementwise;
 #[path = "../fixtures/loader.rs"]
 mod fixtures;
-mod gram;
 mod harness;
 mod kernels;
 mod layout;

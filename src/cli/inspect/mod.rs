@@ -240,6 +240,7 @@ impl Inspection<'_> {
             "layers": self.layers,
             "parameters": forward.parameters,
             "madds": forward.madds,
+            "separable": self.forward.graph().separable_saving(),
             "planned": what,
             "memory": program.summary(),
             "slot_bytes": program.memory_plan().slots,
@@ -252,11 +253,12 @@ impl Inspection<'_> {
 
     fn to_text(&self) -> String {
         format!(
-            "{}: input {} (N, C, D, H, W), planned for {}\n\n{}\n{}\n{}\n{}",
+            "{}: input {} (N, C, D, H, W), planned for {}\n\n{}{}\n{}\n{}\n{}",
             self.subject.name,
             self.subject.shape(),
             self.device_name,
             self.layer_table(),
+            self.separable_text(),
             self.memory_text(),
             self.peak_table(),
             self.recomputed_text(),
@@ -293,6 +295,27 @@ impl Inspection<'_> {
             madds(all.madds),
         ]);
         table
+    }
+
+    /// What depthwise separable convolutions save, where there are any.
+    fn separable_text(&self) -> String {
+        let graph = self.forward.graph();
+        let Some(saving) = graph.separable_saving() else {
+            return String::new();
+        };
+        let network = graph.product_madds();
+        let millions = |madds: f64| format!("{:.1}", madds / 1e6);
+        let [least, most] = saving.formula.map(|share| 100.0 * share);
+        format!(
+            "{} depthwise separable convolutions: {} * 10^6 MAdds, {:.1} % of the {} of full ones (1/N + 1/k is {least:.1} to {most:.1} %);\n\
+             the convolutions and products of the network {} * 10^6 instead of {}\n",
+            saving.pairs,
+            millions(saving.madds),
+            100.0 * saving.madds / saving.full_madds,
+            millions(saving.full_madds),
+            millions(network),
+            millions(network - saving.madds + saving.full_madds),
+        )
     }
 
     fn memory_text(&self) -> String {

@@ -51,9 +51,6 @@ const ONE_BY_ONE: &str = "naive";
 /// Edge of the tile of outputs of one workgroup.
 const TILE: usize = 16;
 
-/// Columns of a product, at most: the workgroups along an axis of the grid.
-pub(super) const MOST_COLUMNS: usize = 65_535 * TILE;
-
 fn constants(has_bias: bool) -> Constants {
     vec![("TILE", TILE as u32), ("BIAS", u32::from(has_bias))]
 }

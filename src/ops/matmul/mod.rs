@@ -1,16 +1,14 @@
-//! Products of matrices: the fully connected layer, Gram matrices.
+//! Products of matrices: the fully connected layer.
 
 mod gemm;
-mod gram;
 mod linear;
 
 pub use gemm::VARIANTS;
-pub use gram::{Gram, GramBackward, gram};
 pub use linear::{Linear, LinearBiasGrad, LinearInputGrad, LinearWeightGrad, linear};
 
 use crate::gpu::{Constants, Kernel};
 
 /// The kernels of this family with the specialisations in use, for the checks that need no GPU.
 pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
-    [gemm::kernels(), linear::kernels(), gram::kernels()].concat()
+    [gemm::kernels(), linear::kernels()].concat()
 }

@@ -58,6 +58,8 @@ pub enum Nonlinearity {
     Relu6,
     /// x * ReLU6(x + 3) / 6 (Howard 2019)
     HSwish,
+    /// x * Phi(x), Phi the distribution of the normal numbers (Hendrycks and Gimpel 2016)
+    Gelu,
 }
 
 /// PyTorch's and nnU-Net's.
@@ -234,7 +236,7 @@ mod tests {
     fn unknown_names_say_which_there_are() {
         for (text, words) in [
             ("norm = \"layer\"", ["`layer`", "`instance`"]),
-            ("activation = \"gelu\"", ["`gelu`", "`leaky_relu`"]),
+            ("activation = \"selu\"", ["`selu`", "`leaky_relu`"]),
             ("norm = { kind = \"batch\", slope = 1 }", ["`slope`", "eps"]),
         ] {
             let error = toml::from_str::<LayerStyle>(text).unwrap_err().to_string();

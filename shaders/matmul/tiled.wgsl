@@ -1,13 +1,16 @@
 // y[row, column] = sum over k of a[row, k] * b[k, column] (+ bias[column]), for each matrix of a batch.
 //
 // Any strides, so a transposed matrix is read where it lies. Without BIAS the third buffer is bound but not read.
-// Index map: one invocation = one output; a workgroup = TILE x TILE outputs, z of the grid is the batch. TILE terms at a time go
-// through workgroup memory, so that each element is loaded once for TILE outputs; zeros stand in beyond the edges.
+// Index map: one invocation = EDGE x EDGE outputs, TILE rows and columns apart; a workgroup = TILE x TILE invocations, z of the grid
+// is the batch. TILE terms at a time go through workgroup memory, so that each element is loaded once for TILE * EDGE
+// outputs, and each read of workgroup memory serves EDGE products; zeros stand in beyond the edges.
 // Saves nothing. Written `=`. Accuracy: a sequential sum over k, the order of naive. Deterministic.
-// Larger register tiles wait for a network whose matrices are large; the squeeze of a 512-channel block is 2 x 512 x 32.
+// EDGE 1 is for small products, of which larger tiles would make too few workgroups.
 
 const TILE: u32 = 16u;
 const BIAS: u32 = 0u;
+const EDGE: u32 = 1u;
+const SIDE: u32 = TILE * EDGE;
 const_assert BIAS <= 1u;
 
 struct Params {
@@ -35,43 +38,70 @@ struct Params {
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 
-var<workgroup> tile_a: array<array<f32, TILE>, TILE>;
-var<workgroup> tile_b: array<array<f32, TILE>, TILE>;
+var<workgroup> tile_a: array<array<f32, SIDE>, TILE>;
+var<workgroup> tile_b: array<array<f32, SIDE>, TILE>;
 
 @compute @workgroup_size(TILE, TILE)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_id) lane: vec3<u32>,
 ) {
-    let row = group.y * TILE + lane.y;
-    let column = group.x * TILE + lane.x;
-    let left = params.a_offset + group.z * params.a_batch + row * params.a_row;
-    let right = params.b_offset + group.z * params.b_batch + column * params.b_column;
-    var sum = 0.0;
+    let row = group.y * SIDE + lane.y;
+    let column = group.x * SIDE + lane.x;
+    let left = params.a_offset + group.z * params.a_batch;
+    let right = params.b_offset + group.z * params.b_batch;
+    var sums: array<f32, EDGE * EDGE>;
+    // unroll
+    for (var e: u32 = 0u; e < EDGE * EDGE; e++) {
+        sums[e] = 0.0;
+    }
     for (var start = 0u; start < params.terms; start += TILE) {
         let term_a = start + lane.x;
         let term_b = start + lane.y;
-        var value_a = 0.0;
-        var value_b = 0.0;
-        if row < params.rows && term_a < params.terms {
-            value_a = a[left + term_a * params.a_column];
+        workgroupBarrier();
+        // unroll
+        for (var e: u32 = 0u; e < EDGE; e++) {
+            var value_a = 0.0;
+            var value_b = 0.0;
+            if row + e * TILE < params.rows && term_a < params.terms {
+                value_a = a[left + (row + e * TILE) * params.a_row + term_a * params.a_column];
+            }
+            if column + e * TILE < params.columns && term_b < params.terms {
+                value_b = b[right + (column + e * TILE) * params.b_column + term_b * params.b_row];
+            }
+            tile_a[lane.x][lane.y + e * TILE] = value_a;
+            tile_b[lane.y][lane.x + e * TILE] = value_b;
         }
-        if column < params.columns && term_b < params.terms {
-            value_b = b[right + term_b * params.b_row];
-        }
-        tile_a[lane.y][lane.x] = value_a;
-        tile_b[lane.y][lane.x] = value_b;
         workgroupBarrier();
         for (var k = 0u; k < TILE; k++) {
-            sum += tile_a[lane.y][k] * tile_b[k][lane.x];
+            var value_b: array<f32, EDGE>;
+            // unroll
+            for (var f: u32 = 0u; f < EDGE; f++) {
+                value_b[f] = tile_b[k][lane.x + f * TILE];
+            }
+            // unroll
+            for (var e: u32 = 0u; e < EDGE; e++) {
+                let value_a = tile_a[k][lane.y + e * TILE];
+                // unroll
+                for (var f: u32 = 0u; f < EDGE; f++) {
+                    sums[e * EDGE + f] += value_a * value_b[f];
+                }
+            }
         }
-        workgroupBarrier();
     }
-    if row < params.rows && column < params.columns {
-        if BIAS == 1u {
-            sum += bias[params.bias_offset + column];
+    let to_y = params.y_offset + group.z * params.y_batch;
+    // unroll
+    for (var e: u32 = 0u; e < EDGE; e++) {
+        // unroll
+        for (var f: u32 = 0u; f < EDGE; f++) {
+            let at_row = row + e * TILE;
+            let at_column = column + f * TILE;
+            if at_row < params.rows && at_column < params.columns {
+                if BIAS == 1u {
+                    sums[e * EDGE + f] += bias[params.bias_offset + at_column];
+                }
+                y[to_y + at_row * params.y_row + at_column * params.y_column] = sums[e * EDGE + f];
+            }
         }
-        let at = params.y_offset + group.z * params.y_batch + row * params.y_row + column * params.y_column;
-        y[at] = sum;
     }
 }

@@ -1,16 +1,20 @@
 //! Layers and blocks: a few operators with their parameters, named as PyTorch users know them.
 
+mod attention;
 mod block;
 mod conv_norm;
 mod dense;
 mod inverted_residual;
 mod layer;
+mod mixer;
 mod residual;
 mod residual_stage;
 mod separable;
 mod squeeze;
 mod style;
+mod tokens;
 
+pub use attention::{TransformerBlock, TransformerNames};
 pub use block::{ChannelDropout, ConvBlock, Padding};
 pub use conv_norm::{ConvNorm, centred};
 pub use dense::{DenseLayer, PreActivation, dense_block};
@@ -20,11 +24,15 @@ pub use layer::{
     norm_layer, norm_layer_as, norm_layer_named, one_voxel_conv_layer, transposed_conv_layer,
     transposed_conv_layer_with,
 };
+pub use mixer::MixerBlock;
 pub use residual::residual_block;
 pub use residual_stage::ResidualStage;
 pub use separable::SeparableConv;
 pub use squeeze::SqueezeExcitation;
 pub use style::{adaptive_norm_layer, conditional_norm_layer};
+pub use tokens::{
+    Layer, as_row, layer_norm_layer, mixing_layer, patch_embedding, perceptron, token_layer,
+};
 
 pub use crate::style::{LayerStyle, Nonlinearity, Norm};
 
@@ -48,6 +56,7 @@ impl Nonlinearity {
             Self::Prelu => Activation::Prelu,
             Self::Relu6 => Activation::Relu6,
             Self::HSwish => Activation::HardSwish,
+            Self::Gelu => Activation::Gelu,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Operators: attributes, shape rule, backward rule, choice of kernel, dispatch, FLOPs and bytes.
 
 pub mod activation;
+pub mod attention;
 pub mod border;
 pub mod conv;
 pub mod dropout;
@@ -34,6 +35,7 @@ use crate::gpu::{Constants, Kernel};
 pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
     [
         activation::kernels(),
+        attention::kernels(),
         border::kernels(),
         conv::kernels(),
         dropout::kernels(),

@@ -1,9 +1,10 @@
 //! Which variants of kernels can be forced, and by which name.
 
-use super::{conv, loss, matmul, norm, pool};
+use super::{attention, conv, loss, matmul, norm, pool};
 
 /// The families whose kernels come in variants, with the names that [`crate::gpu::DeviceProfile::forced`] may hold.
-pub const VARIANTS: [(&str, &[&str]); 5] = [
+pub const VARIANTS: [(&str, &[&str]); 6] = [
+    ("attention", &attention::VARIANTS),
     ("conv", &conv::VARIANTS),
     ("loss", &loss::VARIANTS),
     ("matmul", &matmul::VARIANTS),

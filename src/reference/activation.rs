@@ -17,6 +17,10 @@ pub enum Function {
     HardSigmoid,
     /// 1 / (1 + exp(-z)).
     Sigmoid,
+    /// z * Phi(z), Phi the distribution of the normal numbers.
+    Gelu,
+    /// z / 2 * (1 + tanh(sqrt(2 / pi) * (z + 0.044715 z^3))).
+    GeluTanh,
     /// z.
     Identity,
 }
@@ -31,6 +35,8 @@ impl Function {
             Self::HardSwish => z * Self::HardSigmoid.value(z, slope),
             Self::HardSigmoid => (z + 3.0).clamp(0.0, 6.0) / 6.0,
             Self::Sigmoid => 1.0 / (1.0 + (-z).exp()),
+            Self::Gelu => z * normal(z),
+            Self::GeluTanh => 0.5 * z * (1.0 + tanh_argument(z).tanh()),
             Self::Identity => z,
         }
     }
@@ -50,6 +56,12 @@ impl Function {
                 let s = self.value(z, slope);
                 s * self.value(-z, slope)
             }
+            Self::Gelu => normal(z) + z * (-0.5 * z * z).exp() / std::f64::consts::TAU.sqrt(),
+            Self::GeluTanh => {
+                let t = tanh_argument(z).tanh();
+                let steep = std::f64::consts::FRAC_2_PI.sqrt() * (1.0 + 3.0 * CUBE * z * z);
+                0.5 * (1.0 + t) + 0.5 * z * (1.0 - t * t) * steep
+            }
             Self::Identity => 1.0,
         }
     }
@@ -61,6 +73,26 @@ impl Function {
             _ => 0.0,
         }
     }
+}
+
+/// The factor of z^3 in the approximation of Hendrycks and Gimpel 2016.
+const CUBE: f64 = 0.044715;
+
+fn tanh_argument(z: f64) -> f64 {
+    std::f64::consts::FRAC_2_PI.sqrt() * (z + CUBE * z.powi(3))
+}
+
+/// Phi(z) = 1/2 + phi(z) * (z + z^3 / 3 + z^5 / (3 * 5) + ...), whose terms have one sign (Abramowitz and Stegun 26.2.11).
+fn normal(z: f64) -> f64 {
+    // Beyond, Phi differs from 0 or 1 by less than f64 resolves beside 1.
+    let z = z.clamp(-8.5, 8.5);
+    let (mut term, mut sum, mut odd) = (z, z, 1.0);
+    while sum + term != sum {
+        odd += 2.0;
+        term *= z * z / odd;
+        sum += term;
+    }
+    0.5 + sum * (-0.5 * z * z).exp() / std::f64::consts::TAU.sqrt()
 }
 
 /// The slope of channel c: one of C, or one for all.

@@ -1,6 +1,7 @@
 //! The operators in plain f64 loops on the CPU: the truth that every kernel is compared with.
 
 pub mod activation;
+pub mod attention;
 pub mod border;
 pub mod conv;
 pub mod dropout;

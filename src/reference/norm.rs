@@ -13,6 +13,8 @@ pub enum Sets {
     },
     /// One set for each channel, over all samples.
     PerChannel,
+    /// One set for each voxel of each sample, over its channels: layer normalisation of tokens.
+    PerVoxel,
 }
 
 impl Sets {
@@ -21,6 +23,7 @@ impl Sets {
         match self {
             Self::PerSample { groups } => shape.n() * groups,
             Self::PerChannel => shape.c(),
+            Self::PerVoxel => shape.n() * shape.voxels(),
         }
     }
 
@@ -32,6 +35,7 @@ impl Sets {
                 i / shape.per_sample() * groups + c / (shape.c() / groups)
             }
             Self::PerChannel => c,
+            Self::PerVoxel => i / shape.per_sample() * shape.voxels() + i % shape.voxels(),
         }
     }
 }

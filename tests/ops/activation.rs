@@ -30,7 +30,8 @@ fn slopes(activation: Activation, channels: usize) -> HostTensor<f64> {
     }
 }
 
-/// The sum of rounded exponentials and quotients of a sigmoid errs by a few times the epsilon of a product.
+/// The sum of rounded exponentials and quotients of a sigmoid, or of a normal distribution, errs by a few times the epsilon
+/// of a product.
 const SIGMOID: f64 = 4.0;
 
 fn check(
@@ -40,10 +41,9 @@ fn check(
     y: HostTensor<f64>,
     [dx, dslopes]: [HostTensor<f64>; 2],
 ) {
-    let factor = if activation == Activation::Sigmoid {
-        SIGMOID
-    } else {
-        1.0
+    let factor = match activation {
+        Activation::Sigmoid | Activation::Gelu | Activation::GeluTanh => SIGMOID,
+        _ => 1.0,
     };
     let terms = x.shape.n() * x.shape.voxels();
     let mut inputs = vec![(x, true)];
@@ -112,6 +112,8 @@ fn activations_match_pytorch() {
             "hardswish" => Activation::HardSwish,
             "hardsigmoid" => Activation::HardSigmoid,
             "sigmoid" => Activation::Sigmoid,
+            "gelu" if case.text("approximate") == "none" => Activation::Gelu,
+            "gelu" => Activation::GeluTanh,
             "prelu" if case.tensor("w").data.len() > 1 => Activation::Prelu,
             _ => continue,
         };
@@ -124,7 +126,7 @@ fn activations_match_pytorch() {
         check(case.name(), activation, [x, slopes, dy], y, [dx, dslopes]);
         seen += 1;
     }
-    assert_eq!(seen, 13);
+    assert_eq!(seen, 17);
 }
 
 #[test]
@@ -176,11 +178,12 @@ fn every_kernel_holds_the_same_activation() {
         text[start..end].to_owned()
     };
     let same = |a: &str, b: &str, f: &str| assert_eq!(function(a, f), function(b, f), "{f} of {b}");
-    for f in ["activate", "ramp", "sigmoid"] {
+    for f in ["activate", "ramp", "sigmoid", "normal"] {
         same("activation/forward", "norm/apply", f);
     }
     for name in ["norm/backward_sums", "norm/backward_dx"] {
         same("activation/backward", name, "activate_gradient");
         same("activation/forward", name, "sigmoid");
+        same("activation/forward", name, "normal");
     }
 }

@@ -1,4 +1,4 @@
-use voxseg::ops::elementwise::{Add, Multiply, ScaleChannels, ScaleVoxels};
+use voxseg::ops::elementwise::{Add, AddBroadcast, Multiply, ScaleChannels, ScaleVoxels};
 use voxseg::reference::{Tolerance, elementwise};
 use voxseg::tensor::{HostTensor, Shape};
 
@@ -136,4 +136,29 @@ fn scale_voxels_matches_pytorch() {
         count += 1;
     }
     assert_eq!(count, 2);
+}
+#[test]
+fn a_tensor_is_added_to_every_sample_and_its_gradient_is_their_sum() {
+    for shape in [
+        Shape::new(3, 5, 1, 1, 7),
+        Shape::new(2, 3, 2, 4, 8),
+        Shape::new(1, 2, 1, 1, 5),
+    ] {
+        let [_, c, d, h, w] = shape.0;
+        let one = Shape::new(1, c, d, h, w);
+        let (x, p, dy) = (random(shape, 1), random(one, 2), random(shape, 3));
+        let every = HostTensor {
+            shape,
+            data: p.data.repeat(shape.n()),
+        };
+        let mut sum = HostTensor::<f64>::zeros(one);
+        for (i, v) in dy.data.iter().enumerate() {
+            sum.data[i % one.len()] += v;
+        }
+        let inputs = vec![(x.clone(), true), (p, false)];
+        let case = Case::new(format!("add to each of {shape}"), AddBroadcast, inputs);
+        case.check_forward(&[elementwise::add(&x, &every)], Tolerance::for_terms(1));
+        let grads = [Some(dy.clone()), Some(sum)];
+        case.check_backward(&[Some(dy)], &grads, Tolerance::for_terms(shape.n()));
+    }
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use voxseg::gpu::{DeviceProfile, Gpu, GpuOptions};
+use voxseg::gpu::{AdapterClass, DeviceProfile, Gpu, GpuOptions};
 use voxseg::graph::{Executor, Graph, Parameters, Program, ProgramOptions, differentiate};
 use voxseg::ops::layout::{concat, convert, slice_channels};
 use voxseg::ops::{Operator, ValueId};
@@ -93,6 +93,8 @@ pub struct Case {
     pub inputs: Vec<(HostTensor<f64>, bool)>,
     /// Kernel variants to force, by family.
     pub variants: Vec<(&'static str, &'static str)>,
+    /// The class of adapter whose kernels are taken, where that is not the device's own.
+    pub class: Option<AdapterClass>,
     /// The most bytes that a dispatch may bind of a buffer, where that is less than the device allows.
     pub binding_limit: Option<u64>,
     /// Dispatches of the last run.
@@ -122,6 +124,7 @@ impl Case {
             op,
             inputs,
             variants: Vec::new(),
+            class: None,
             binding_limit: None,
             dispatches: Cell::new(0),
             storage: vec![Element::F32, Element::F16],
@@ -147,8 +150,16 @@ impl Case {
         self
     }
 
+    /// The same case with the kernels that adapters of `class` get.
+    pub fn of_class(mut self, class: AdapterClass) -> Self {
+        self.class = Some(class);
+        self.name = format!("{} [{class:?}]", self.name);
+        self
+    }
+
     fn profile(&self) -> DeviceProfile {
         let mut profile = gpu().profile().clone();
+        profile.class = self.class.unwrap_or(profile.class);
         let forced: BTreeMap<String, String> = self
             .variants
             .iter()

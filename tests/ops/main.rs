@@ -1,6 +1,7 @@
 //! Operators against the f64 reference, on the device.
 
 mod activation;
+mod attention;
 mod border;
 mod conv;
 mod conv_coop;
@@ -11,6 +12,7 @@ mod elementwise;
 mod fixtures;
 mod harness;
 mod kernels;
+mod layer_norm;
 mod layout;
 mod loss;
 mod matmul;

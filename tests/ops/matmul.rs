@@ -1,4 +1,4 @@
-use voxseg::ops::matmul::Linear;
+use voxseg::ops::matmul::{Linear, LinearLast};
 use voxseg::ops::{OpError, Operator};
 use voxseg::reference::{Tolerance, matmul};
 use voxseg::tensor::{HostTensor, Shape};
@@ -58,6 +58,56 @@ fn a_fully_connected_layer_matches_the_reference() {
     }
 }
 
+/// The rows of (N, C, D, H, L) as those of (N C D H, L, 1, 1, 1), and back.
+fn as_rows(t: &HostTensor<f64>) -> HostTensor<f64> {
+    rows(t.clone(), t.shape.0[4])
+}
+
+fn with_rows(t: HostTensor<f64>, [n, c, d, h, _]: [usize; 5]) -> HostTensor<f64> {
+    HostTensor {
+        shape: Shape::new(n, c, d, h, t.shape.c()),
+        data: t.data,
+    }
+}
+
+#[test]
+fn a_layer_along_the_last_axis_matches_that_over_rows() {
+    // The shape, and the outputs: odd rows and columns, a prime number of rows, more than one tile, one of each.
+    let extents = [
+        (Shape::new(2, 5, 1, 1, 7), 9),
+        (Shape::new(3, 4, 2, 3, 6), 5),
+        (Shape::new(1, 37, 1, 1, 18), 33),
+        (Shape::new(2, 1, 1, 1, 1), 1),
+        (Shape::new(2, 96, 1, 1, 49), 16),
+        // Enough workgroups for the large tiles.
+        (Shape::new(32, 65, 1, 1, 19), 67),
+    ];
+    for (shape, outputs) in extents {
+        let (x, w) = (random(shape, 1), matrix(outputs, shape.0[4], 2));
+        let b = random(Shape::vector(outputs), 3);
+        let dy = with_rows(matrix(shape.len() / shape.0[4], outputs, 4), shape.0);
+        let y = |b| with_rows(matmul::linear(&as_rows(&x), &w, b), shape.0);
+        let [dx, dw, db] = matmul::linear_backward(&as_rows(&x), &w, &as_rows(&dy));
+        let dx = with_rows(dx, shape.0);
+        let rows = shape.len() / shape.0[4];
+        let tolerance = Tolerance::for_terms(rows.max(outputs).max(shape.0[4]));
+        for variant in ["naive", "tiled"] {
+            for bias in [true, false] {
+                let mut inputs = vec![(x.clone(), true), (w.clone(), false)];
+                let mut grads = vec![Some(dx.clone()), Some(dw.clone())];
+                if bias {
+                    inputs.push((b.clone(), false));
+                    grads.push(Some(db.clone()));
+                }
+                let name = format!("along the last axis of {shape} to {outputs}, bias {bias}");
+                let case = Case::new(name, LinearLast, inputs).with_variant("matmul", variant);
+                case.check_forward(&[y(bias.then_some(&b))], tolerance);
+                case.check_backward(&[Some(dy.clone())], &grads, tolerance);
+            }
+        }
+    }
+}
+
 #[test]
 fn gradients_of_the_reference_agree_with_differences() {
     let (x, w, dy) = (matrix(3, 4, 1), matrix(5, 4, 2), matrix(3, 5, 3));
@@ -105,6 +155,19 @@ fn shapes_that_do_not_fit_are_refused() {
         vec![x, w, Shape::vector(3)],
     ] {
         let error = Linear.infer(&inputs).unwrap_err();
+        assert!(matches!(error, OpError::Shape { .. }), "{error}");
+    }
+    let row = Shape::new(2, 5, 1, 1, 3);
+    assert_eq!(
+        LinearLast.infer(&[row, w]).unwrap(),
+        [Shape::new(2, 5, 1, 1, 4)]
+    );
+    for inputs in [
+        vec![x, w],
+        vec![row, Shape::new(4, 3, 3, 3, 3)],
+        vec![row, w, Shape::vector(3)],
+    ] {
+        let error = LinearLast.infer(&inputs).unwrap_err();
         assert!(matches!(error, OpError::Shape { .. }), "{error}");
     }
     let error = Linear.infer(&[x]).unwrap_err();

@@ -21,6 +21,8 @@ pub fn function_of(activation: Option<Activation>) -> Function {
         Some(Activation::HardSwish) => Function::HardSwish,
         Some(Activation::HardSigmoid) => Function::HardSigmoid,
         Some(Activation::Sigmoid) => Function::Sigmoid,
+        Some(Activation::Gelu) => Function::Gelu,
+        Some(Activation::GeluTanh) => Function::GeluTanh,
     }
 }
 

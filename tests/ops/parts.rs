@@ -5,13 +5,15 @@
 
 use voxseg::ops::Operator;
 use voxseg::ops::activation::{Activate, Activation};
+use voxseg::ops::attention::SelfAttention;
 use voxseg::ops::border::{Crop, Fill, Pad};
 use voxseg::ops::conv::{BiasGrad, ConvAttributes, ConvForward, ConvInputGrad};
 use voxseg::ops::dropout::{Dropout, DropoutUnit, seed_bits};
-use voxseg::ops::elementwise::{Add, Multiply, ScaleChannels, ScaleVoxels};
+use voxseg::ops::elementwise::{Add, AddBroadcast, Multiply, ScaleChannels, ScaleVoxels};
 use voxseg::ops::layout::{Concat, PadChannels, SliceChannels};
 use voxseg::ops::loss::{Activation as Probability, LossAttributes, PixelLoss, SegmentationLoss};
-use voxseg::ops::norm::{MeanDeviation, NormApply, NormKind, NormStats};
+use voxseg::ops::matmul::LinearLast;
+use voxseg::ops::norm::{LayerApply, LayerStats, MeanDeviation, NormApply, NormKind, NormStats};
 use voxseg::ops::pool::{AvgPool, GlobalAvgPool, MaxPool, Window};
 use voxseg::ops::resample::{Mode, Resample};
 use voxseg::ops::softmax::Softmax;
@@ -124,6 +126,43 @@ fn activations() {
         bits("leaky relu", leaky, vec![image(shape, 1)], &[true]);
         let inputs = vec![image(shape, 1), vector(shape.c(), 2)];
         bits("prelu", Activate(Activation::Prelu), inputs, &[true, true]);
+    }
+}
+
+#[test]
+fn operators_on_tokens() {
+    for shape in [ODD, EVEN] {
+        let [_, c, d, h, w] = shape.0;
+        let same = (random(Shape::new(1, c, d, h, w), 2), false);
+        bits(
+            "add to each",
+            AddBroadcast,
+            vec![image(shape, 1), same],
+            &[true, false],
+        );
+        bits(
+            "layer statistics",
+            LayerStats { eps: 1e-5 },
+            vec![image(shape, 1)],
+            &[],
+        );
+        let stats = [2, 3].map(|seed| (random_in(shape.with_c(1), seed, 0.5, 1.5), false));
+        let [gamma, beta] = [4, 5].map(|seed| vector(c, seed));
+        let [mean, rstd] = stats;
+        let inputs = vec![image(shape, 1), mean, rstd, gamma, beta];
+        let case = Case::new(format!("layer norm of {shape}"), LayerApply, inputs);
+        let wanted = [true, false, false, true, true];
+        check(
+            case,
+            LIMIT,
+            &wanted,
+            Agreement::Terms(shape.n() * shape.voxels()),
+        );
+        let weight = (random(Shape::new(9, w, 1, 1, 1), 2), false);
+        let inputs = vec![image(shape.with_c(6), 1), weight];
+        bits("along the last axis", LinearLast, inputs, &[true, false]);
+        let case = SelfAttention { heads: 2 };
+        bits("attention", case, vec![image(shape, 1)], &[true]);
     }
 }
 

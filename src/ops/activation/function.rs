@@ -20,11 +20,15 @@ pub enum Activation {
     HardSigmoid,
     /// 1 / (1 + exp(-z)).
     Sigmoid,
+    /// z * Phi(z), Phi the distribution of the normal numbers (Hendrycks and Gimpel 2016); PyTorch's `gelu`.
+    Gelu,
+    /// z / 2 * (1 + tanh(sqrt(2 / pi) * (z + 0.044715 z^3))): PyTorch's `gelu` with `approximate="tanh"`.
+    GeluTanh,
 }
 
 impl Activation {
     /// One of each, for the lists of specialisations.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Relu,
         Self::LeakyRelu { slope: 0.01 },
         Self::Relu6,
@@ -32,6 +36,8 @@ impl Activation {
         Self::Prelu,
         Self::HardSigmoid,
         Self::Sigmoid,
+        Self::Gelu,
+        Self::GeluTanh,
     ];
 
     /// The constant `KIND` of the kernels; 0 is no activation.
@@ -44,6 +50,8 @@ impl Activation {
             Self::Prelu => 5,
             Self::HardSigmoid => 6,
             Self::Sigmoid => 7,
+            Self::Gelu => 8,
+            Self::GeluTanh => 9,
         }
     }
 

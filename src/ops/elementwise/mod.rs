@@ -1,6 +1,8 @@
-//! Element by element: addition, multiplication, a factor for each channel or for each voxel.
+//! Element by element: addition, also of one tensor to every sample, multiplication, a factor for each channel or for each
+//! voxel.
 
 mod add;
+mod add_broadcast;
 mod binary;
 mod channel_dot;
 mod multiply;
@@ -9,6 +11,7 @@ mod scale_voxels;
 
 pub(in crate::ops) use add::add_to;
 pub use add::{Add, add};
+pub use add_broadcast::{AddBroadcast, add_broadcast};
 pub use channel_dot::ChannelDot;
 pub use multiply::{Multiply, multiply};
 pub use scale_channels::{ScaleChannels, scale_channels};

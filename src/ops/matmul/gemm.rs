@@ -38,8 +38,9 @@ static NAIVE: Kernel = shipped_kernel! {
 };
 
 pub(super) fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
-    let biases = || vec![constants(false), constants(true)];
-    vec![(&TILED, biases()), (&NAIVE, biases())]
+    let of = |bias| [1, LARGE].map(|edge| constants(bias, edge));
+    let list = || [of(false), of(true)].concat();
+    vec![(&TILED, list()), (&NAIVE, list())]
 }
 
 /// The names of the two variants: the first is for GPUs, the second for CPU adapters, where workgroup memory costs as
@@ -48,11 +49,21 @@ pub const VARIANTS: [&str; 2] = [WITH_TILES, ONE_BY_ONE];
 const WITH_TILES: &str = "tiled";
 const ONE_BY_ONE: &str = "naive";
 
-/// Edge of the tile of outputs of one workgroup.
+/// Invocations of a workgroup along rows and columns.
 const TILE: usize = 16;
 
-fn constants(has_bias: bool) -> Constants {
-    vec![("TILE", TILE as u32), ("BIAS", u32::from(has_bias))]
+/// Outputs of an invocation along rows and columns where the product is large.
+const LARGE: usize = 4;
+
+/// Workgroups that keep a GPU busy: below that, small tiles.
+const MANY_GROUPS: usize = 128;
+
+fn constants(has_bias: bool, edge: usize) -> Constants {
+    vec![
+        ("TILE", TILE as u32),
+        ("BIAS", u32::from(has_bias)),
+        ("EDGE", edge as u32),
+    ]
 }
 
 /// A batch of matrices inside an operand: element (i, row, column) at `i * batch + row * row_stride + column *
@@ -95,6 +106,25 @@ pub(super) struct Extents {
     pub terms: usize,
 }
 
+impl Extents {
+    /// Workgroups along columns, rows and the batch.
+    fn groups(self, edge: usize) -> [usize; 3] {
+        let along = |outputs: usize| outputs.div_ceil(TILE * edge);
+        [along(self.columns), along(self.rows), self.batch]
+    }
+
+    /// Outputs of an invocation along rows and columns: several where few would be computed for nothing, and, of the tiles
+    /// for GPUs, where there are enough workgroups for all its cores.
+    fn edge(self, tiled: bool) -> usize {
+        let is_filled = self.rows >= LARGE && self.columns >= LARGE;
+        let is_many = self.groups(LARGE).iter().product::<usize>() >= MANY_GROUPS;
+        match is_filled && (is_many || !tiled) {
+            true => LARGE,
+            false => 1,
+        }
+    }
+}
+
 /// Appends y = a b, plus `bias` (one value a column) to each row. Terms are added in their order by both variants.
 pub(super) fn product(
     to: &mut Lowering<'_>,
@@ -127,15 +157,12 @@ pub(super) fn product(
         terms: extents.terms as u32,
     };
     let kernel = if tiled { &TILED } else { &NAIVE };
-    let groups = [
-        extents.columns.div_ceil(TILE) as u32,
-        extents.rows.div_ceil(TILE) as u32,
-        extents.batch as u32,
-    ];
+    let edge = extents.edge(tiled);
+    let groups = extents.groups(edge).map(|n| n as u32);
     let operands = [a.operand, b.operand, third, y.operand];
     to.dispatch(
         kernel,
-        constants(bias.is_some()),
+        constants(bias.is_some(), edge),
         &params,
         &operands,
         groups,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::gemm::{Extents, Matrix, product};
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{
-    Backward, Build, Cost, Lowering, OpError, Operator, ValueId, expect_shape, grid_of, take,
+    Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape, grid_of,
+    take,
 };
 use crate::param_block;
 use crate::tensor::{Element, Shape};
@@ -224,17 +225,22 @@ impl Operator for LinearBiasGrad {
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
         let (dy, db) = (to.inputs[0], to.outputs[0]);
-        let params = SumParams {
-            dy_offset: dy.offset,
-            dy_batch: dy.batch_stride,
-            db_offset: db.offset,
-            rows: dy.shape.n() as u32,
-            columns: dy.shape.c() as u32,
-        };
-        let groups = grid_of(&COLUMN_SUM, dy.shape.c());
-        to.dispatch(&COLUMN_SUM, vec![], &params, &[&dy, &db], groups);
+        column_sum(to, &dy, &db);
         Ok(())
     }
+}
+
+/// Appends db = sum of dy (N, C, 1, 1, 1) over the samples in their order; db (1, C, 1, 1, 1).
+pub(super) fn column_sum(to: &mut Lowering<'_>, dy: &Operand, db: &Operand) {
+    let params = SumParams {
+        dy_offset: dy.offset,
+        dy_batch: dy.batch_stride,
+        db_offset: db.offset,
+        rows: dy.shape.n() as u32,
+        columns: dy.shape.c() as u32,
+    };
+    let groups = grid_of(&COLUMN_SUM, dy.shape.c());
+    to.dispatch(&COLUMN_SUM, vec![], &params, &[dy, db], groups);
 }
 
 /// Appends y = x W^T (+ b), a fully connected layer.

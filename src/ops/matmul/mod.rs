@@ -1,9 +1,13 @@
-//! Products of matrices: the fully connected layer.
+//! Products of matrices: the fully connected layer, over the channels or along the last axis.
 
 mod gemm;
+mod last_axis;
 mod linear;
 
 pub use gemm::VARIANTS;
+pub use last_axis::{
+    LinearLast, LinearLastBiasGrad, LinearLastInputGrad, LinearLastWeightGrad, linear_last,
+};
 pub use linear::{Linear, LinearBiasGrad, LinearInputGrad, LinearWeightGrad, linear};
 
 use crate::gpu::{Constants, Kernel};

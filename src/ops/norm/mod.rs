@@ -8,6 +8,8 @@ mod backward;
 mod build;
 mod deviation;
 mod kind;
+mod layer;
+mod layer_backward;
 mod running;
 mod select;
 mod stats;
@@ -21,6 +23,8 @@ pub use build::{
 };
 pub use deviation::{MeanDeviation, MeanDeviationBackward};
 pub use kind::NormKind;
+pub use layer::{LayerApply, LayerStats, layer_norm};
+pub use layer_backward::{LayerInputGrad, LayerParameterGrad};
 pub use running::{Rstd, RunningUpdate};
 pub use select::{SelectRows, SelectRowsBackward, select_rows};
 pub use stats::NormStats;
@@ -63,5 +67,20 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
         (&running::RSTD, vec![vec![]]),
     ];
     list.extend(words::kernels());
+    list.extend(layer_kernels());
     list
+}
+
+/// Those over the channels of each voxel.
+fn layer_kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
+    let both = |list: Vec<Constants>| [0, 1].map(|v| with(list.clone(), "IN_PLACE", v)).concat();
+    vec![
+        (&layer::STATS, layer::column_specialisations()),
+        (&layer::APPLY, both(specialisations(MAP_STEPS))),
+        (
+            &layer_backward::INPUT,
+            both(layer::column_specialisations()),
+        ),
+        (&layer_backward::PARAMETERS, specialisations(SUM_STEPS)),
+    ]
 }

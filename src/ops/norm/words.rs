@@ -62,7 +62,9 @@ fn is_known(activation: Option<Activation>) -> bool {
             Activation::Relu6
             | Activation::HardSwish
             | Activation::HardSigmoid
-            | Activation::Sigmoid,
+            | Activation::Sigmoid
+            | Activation::Gelu
+            | Activation::GeluTanh,
         ) => false,
     }
 }

@@ -9,15 +9,19 @@ mod densenet;
 mod dilated;
 mod fit;
 mod lraspp;
+mod mixer;
 mod mobile_unet;
 mod mobilenet;
 mod mobilenet_v1;
 mod mobilenet_v2;
 mod mobilenet_v3;
 mod nnunet;
+mod patches;
 mod registry;
 mod ronneberger;
 mod unet;
+mod unetr;
+mod vit;
 mod vnet;
 mod wang;
 
@@ -29,6 +33,7 @@ pub use densenet::{DenseNet, densenet121, densenet161, densenet169, densenet201}
 pub use dilated::DilatedResNet;
 pub use fit::fitting_patch;
 pub use lraspp::LrAspp;
+pub use mixer::Mixer;
 pub use mobile_unet::MobileUNet;
 pub use mobilenet_v1::{MobileNetV1, SeparableStage};
 pub use mobilenet_v2::{InvertedStage, MobileNetV2};
@@ -39,6 +44,8 @@ pub use nnunet::{
 pub use registry::{Blueprint, Counts, Form, Model, OfBlueprint, OfForm, Task};
 pub use ronneberger::{ronneberger_unet2d, unet2d};
 pub use unet::{Downsampling, Encoder, UNetConfig};
+pub use unetr::Unetr;
+pub use vit::VisionTransformer;
 pub use vnet::{VNetConfig, VNetForm};
 pub use wang::{Branch, WangNet, wang8, wang13};
 
@@ -53,6 +60,7 @@ pub static MODELS: &[&Model] = &[
     &vnet::BATCH_NORM,
     &dense_unet::MODEL,
     &c1::MODEL,
+    &unetr::MODEL,
     &lraspp::MODEL,
     &mobile_unet::MODEL,
     &mobilenet_v1::FULL,
@@ -72,6 +80,16 @@ pub static MODELS: &[&Model] = &[
     &densenet::DENSENET_161,
     &wang::WANG_8,
     &wang::WANG_13,
+    &vit::B16,
+    &vit::B32,
+    &vit::L16,
+    &vit::S16,
+    &vit::TI16,
+    &mixer::S32,
+    &mixer::S16,
+    &mixer::B32,
+    &mixer::B16,
+    &mixer::L16,
 ];
 
 /// The model of that name.

@@ -15,6 +15,7 @@ mod norms;
 mod overfit;
 mod parity;
 mod parts;
+mod tokens;
 mod vnet;
 
 use std::sync::{Arc, OnceLock};

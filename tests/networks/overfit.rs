@@ -246,4 +246,5 @@ overfit! {
     vnet,
     vnet_bn,
     mobile_unet,
+    unetr,
 }

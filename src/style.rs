@@ -112,6 +112,35 @@ pub struct LayerStyle {
     pub activation: Nonlinearity,
 }
 
+/// How the heads of a U-Net's decoder stages make its output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadStyle {
+    /// Each is an output with a loss of its own (Lee 2014, "Deeply-Supervised Nets"; nnU-Net); the finest is the network's.
+    #[default]
+    Separate,
+    /// One output: from the coarsest on, logits are resampled trilinearly (align_corners = false) to the next finer
+    /// head and added to its own (Kayalibay 2017, "CNN-based Segmentation of Medical Imaging Data").
+    Summed,
+}
+
+/// What a U-Net's decoder does with skips and heads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DecoderStyle {
+    /// What becomes of several heads.
+    pub head_style: HeadStyle,
+    /// Whether an attention gate weighs the voxels of each skip (Oktay 2018).
+    pub attention_gates: bool,
+}
+
+impl DecoderStyle {
+    /// Whether it is the usual one: separate heads, no gates.
+    pub fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A number of a configuration that makes no sense.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fault {

@@ -4,7 +4,7 @@ use super::description::Description;
 use super::error::DatasetError;
 use super::fingerprint::Fingerprint;
 use super::topology::Topology;
-use crate::style::{Fault, LayerStyle, Norm};
+use crate::style::{DecoderStyle, Fault, LayerStyle, Norm};
 
 /// Beyond these, products of features, taps and voxels would leave the range of whole numbers long before any device
 /// could hold the network.
@@ -41,6 +41,8 @@ pub struct Overrides {
     pub stages: StageLists,
     /// What follows each convolution.
     pub layers: LayerStyle,
+    /// What the decoder does with skips and heads.
+    pub decoder: DecoderStyle,
 }
 
 /// The stages of a network, finest first, as far as the user decides them. A list also says how many stages there are.

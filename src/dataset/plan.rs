@@ -15,7 +15,7 @@ use super::preprocess::{ChannelPlan, Preprocessing};
 use super::resample::{ANISOTROPY_THRESHOLD, resampled_shape};
 use super::splits::write_json;
 use super::topology::{Shaping, Topology};
-use crate::style::LayerStyle;
+use crate::style::{DecoderStyle, LayerStyle};
 
 /// Name of the file that holds the plan of a run.
 pub const PLAN_FILE: &str = "plan.json";
@@ -62,6 +62,9 @@ pub struct Plan {
     /// What follows each of its convolutions.
     #[serde(default)]
     pub layers: LayerStyle,
+    /// What its decoder does with skips and heads.
+    #[serde(default, skip_serializing_if = "DecoderStyle::is_usual")]
+    pub decoder: DecoderStyle,
 }
 
 impl Plan {
@@ -127,6 +130,7 @@ impl Plan {
             model: overrides.model.clone(),
             topology: shape.topology,
             layers: overrides.layers,
+            decoder: overrides.decoder,
         })
     }
 

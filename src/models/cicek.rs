@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Downsampling, Encoder, Form, Model, Task, UNetConfig};
-use crate::nn::{Nonlinearity, Norm, Padding};
+use crate::nn::{DecoderStyle, Nonlinearity, Norm, Padding};
 
 /// The list's entry.
 pub(super) static MODEL: Model = Model {
@@ -44,5 +44,6 @@ pub fn cicek_unet3d(in_channels: usize, out_channels: usize) -> UNetConfig {
         },
         nonlinearity: Nonlinearity::Relu,
         heads: vec![0],
+        decoder: DecoderStyle::default(),
     }
 }

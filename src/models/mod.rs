@@ -1,6 +1,7 @@
 //! Published networks, each with its source and its number of parameters.
 
 mod architecture;
+mod attention_unet;
 mod c1;
 mod checks;
 mod cicek;
@@ -8,6 +9,7 @@ mod dense_unet;
 mod densenet;
 mod dilated;
 mod fit;
+mod kayalibay;
 mod lraspp;
 mod mixer;
 mod mobile_unet;
@@ -19,19 +21,23 @@ mod nnunet;
 mod patches;
 mod registry;
 mod ronneberger;
+mod summed;
 mod unet;
+mod unet_plus_plus;
 mod unetr;
 mod vit;
 mod vnet;
 mod wang;
 
 pub use architecture::{Architecture, Heads, Network};
+pub use attention_unet::{attention_unet, attention_unet_of};
 pub use c1::{C1Net, c1_deepsup, c1_deepsup_of};
 pub use cicek::cicek_unet3d;
 pub use dense_unet::{DenseStage, DenseUNet, dense_unet_of, fc_densenet56, fc_densenet103};
 pub use densenet::{DenseNet, densenet121, densenet161, densenet169, densenet201};
 pub use dilated::DilatedResNet;
 pub use fit::fitting_patch;
+pub use kayalibay::{summed_unet, summed_unet_of};
 pub use lraspp::LrAspp;
 pub use mixer::Mixer;
 pub use mobile_unet::MobileUNet;
@@ -44,6 +50,7 @@ pub use nnunet::{
 pub use registry::{Blueprint, Counts, Form, Model, OfBlueprint, OfForm, Task};
 pub use ronneberger::{ronneberger_unet2d, unet2d};
 pub use unet::{Downsampling, Encoder, UNetConfig};
+pub use unet_plus_plus::UNetPlusPlus;
 pub use unetr::Unetr;
 pub use vit::VisionTransformer;
 pub use vnet::{VNetConfig, VNetForm};
@@ -56,6 +63,9 @@ pub static MODELS: &[&Model] = &[
     &nnunet::RESIDUAL_3D,
     &cicek::MODEL,
     &ronneberger::MODEL,
+    &attention_unet::MODEL,
+    &kayalibay::MODEL,
+    &unet_plus_plus::MODEL,
     &vnet::PUBLISHED,
     &vnet::BATCH_NORM,
     &dense_unet::MODEL,
@@ -105,6 +115,7 @@ pub fn model(name: &str) -> Result<&'static Model, ModelError> {
 }
 
 use registry::total_stride;
+use summed::summed_heads;
 
 use crate::graph::GraphError;
 
@@ -127,6 +138,15 @@ pub fn planned_model(name: &str) -> Result<OfBlueprint, ModelError> {
                 .join(", "),
         })
 }
+
+/// The models whose decoder may have another [`crate::style::DecoderStyle`] than the usual.
+pub const STYLED: [&str; 5] = [
+    "nnunet3d",
+    "nnunet2d",
+    RESIDUAL_ENCODER,
+    attention_unet::MODEL.name,
+    kayalibay::MODEL.name,
+];
 
 /// Why a network cannot be built.
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::{Blueprint, Downsampling, Encoder, Form, Model, Task, UNetConfig};
-use crate::nn::{Nonlinearity, Norm, Padding};
+use crate::nn::{DecoderStyle, Nonlinearity, Norm, Padding};
 
 /// The name of nnU-Net's residual-encoder network, whose stages are planned otherwise.
 pub const RESIDUAL_ENCODER: &str = "resenc3d";
@@ -125,6 +125,7 @@ impl PlainNet {
             decoder_features: finer.iter().map(|&f| vec![f; decoder_convs]).collect(),
             up_features: finer.to_vec(),
             heads: (0..finer.len()).collect(),
+            decoder: DecoderStyle::default(),
             kernels: self.kernels,
             strides: self.strides,
             encoder,
@@ -169,6 +170,7 @@ fn finished(mut network: UNetConfig, blueprint: &Blueprint) -> UNetConfig {
     let layers = blueprint.layers;
     UNetConfig {
         heads: blueprint.heads.clone(),
+        decoder: blueprint.decoder,
         dropout: layers.dropout,
         norm: layers.norm,
         nonlinearity: layers.activation,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Architecture, ModelError};
 use crate::graph::{Graph, remove_dead_nodes};
 use crate::nn::Mode;
-use crate::style::LayerStyle;
+use crate::style::{DecoderStyle, LayerStyle};
 use crate::tensor::Shape;
 
 /// What a network is made for.
@@ -48,6 +48,8 @@ pub struct Blueprint {
     pub heads: Vec<usize>,
     /// What follows each convolution.
     pub layers: LayerStyle,
+    /// What a U-Net's decoder does with skips and heads.
+    pub decoder: DecoderStyle,
 }
 
 impl Blueprint {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Downsampling, Encoder, Form, Model, Task, UNetConfig};
-use crate::nn::{Nonlinearity, Norm, Padding};
+use crate::nn::{DecoderStyle, Nonlinearity, Norm, Padding};
 
 /// The list's entry.
 pub(super) static MODEL: Model = Model {
@@ -52,5 +52,6 @@ pub fn unet2d(in_channels: usize, out_channels: usize, base: usize, stages: usiz
         norm: Norm::None,
         nonlinearity: Nonlinearity::Relu,
         heads: vec![0],
+        decoder: DecoderStyle::default(),
     }
 }

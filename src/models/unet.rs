@@ -2,15 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, Heads, ModelError, checks, total_stride};
+use super::{Architecture, Heads, ModelError, checks, summed_heads, total_stride};
 use crate::graph::{Graph, GraphError};
 use crate::nn::{
-    ChannelDropout, ConvBlock, LayerStyle, Mode, Nonlinearity, Norm, Padding, conv_layer,
-    residual_block, transposed_conv_layer,
+    AttentionGate, ChannelDropout, ConvBlock, DecoderStyle, HeadStyle, LayerStyle, Mode,
+    Nonlinearity, Norm, Padding, conv_layer, residual_block, transposed_conv_layer,
 };
 use crate::ops::border::center_crop;
 use crate::ops::layout::concat;
 use crate::ops::pool::{Window, max_pool};
+use crate::ops::resample;
 use crate::ops::{Build, ValueId};
 use crate::tensor::Shape;
 
@@ -74,7 +75,15 @@ pub struct UNetConfig {
     pub nonlinearity: Nonlinearity,
     /// Decoder stages with a segmentation head, 0 = finest; without deep supervision just `[0]`.
     pub heads: Vec<usize>,
+    /// What becomes of skips and heads.
+    #[serde(default)]
+    pub decoder: DecoderStyle,
 }
+
+/// How logits come to the grid of the next finer head (Kayalibay 2017).
+const SUMMED: resample::Mode = resample::Mode::Linear {
+    align_corners: false,
+};
 
 /// What differs between training and inference.
 #[derive(Clone, Copy)]
@@ -93,7 +102,10 @@ impl Architecture for UNetConfig {
     }
 
     fn heads(&self) -> usize {
-        self.heads.len()
+        match self.decoder.head_style {
+            HeadStyle::Separate => self.heads.len(),
+            HeadStyle::Summed => 1,
+        }
     }
 
     fn steps(&self) -> Option<[usize; 3]> {
@@ -164,16 +176,14 @@ impl UNetConfig {
                 "`in_channels` and `out_channels` must be above 0".into(),
             ));
         }
-        let style = LayerStyle {
+        checks::layers(&LayerStyle {
             dropout: self.dropout,
             norm: self.norm,
             activation: self.nonlinearity,
-        };
-        if let Some(fault) = style.fault() {
-            return Err(ModelError::Config(format!(
-                "`{}` must be {}, found {}",
-                fault.key, fault.expected, fault.found
-            )));
+        })?;
+        if self.decoder.head_style == HeadStyle::Summed && self.padding == Padding::Valid {
+            let reason = "heads of unpadded convolutions see different parts of the image: they cannot be summed";
+            return Err(ModelError::Config(reason.into()));
         }
         checks::heads(&self.heads, decoder)
     }
@@ -277,7 +287,13 @@ impl UNetConfig {
                 transposed_conv_layer(g, x, self.up_features[stage], stride, self.up_bias)
             })?;
             let extent = graph.value(up).shape.spatial();
-            let skip = center_crop(graph, skips[stage], extent).map_err(|e| graph.blame(e))?;
+            let mut skip = center_crop(graph, skips[stage], extent).map_err(|e| graph.blame(e))?;
+            if self.decoder.attention_gates {
+                let gate = self.gate(stage);
+                skip = graph.scope(format!("attention.{position}"), |g| {
+                    gate.build(g, [skip, x], how.mode)
+                })?;
+            }
             let joined = graph.scope(format!("join.{position}"), |g| {
                 concat(g, &[up, skip]).map_err(|e| g.blame(e))
             })?;
@@ -291,8 +307,20 @@ impl UNetConfig {
                 })?);
             }
         }
+        if self.decoder.head_style == HeadStyle::Summed {
+            return Ok(vec![summed_heads(graph, &logits, SUMMED)?]);
+        }
         logits.reverse();
         Ok(logits)
+    }
+
+    /// The gate of a skip: half of its channels meet in it, and the coarser stage's features say where they matter.
+    fn gate(&self, stage: usize) -> AttentionGate {
+        AttentionGate {
+            features: self.stage_channels(stage).div_ceil(2),
+            stride: self.strides[stage + 1],
+            norm: Norm::None,
+        }
     }
 
     /// The extent (D, H, W) of the finest logits for an input of `patch`, where it fits: unpadded networks lose a border.

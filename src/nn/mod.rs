@@ -1,6 +1,7 @@
 //! Layers and blocks: a few operators with their parameters, named as PyTorch users know them.
 
 mod attention;
+mod attention_gate;
 mod block;
 mod conv_norm;
 mod dense;
@@ -15,6 +16,7 @@ mod style;
 mod tokens;
 
 pub use attention::{TransformerBlock, TransformerNames};
+pub use attention_gate::AttentionGate;
 pub use block::{ChannelDropout, ConvBlock, Padding};
 pub use conv_norm::{ConvNorm, centred};
 pub use dense::{DenseLayer, PreActivation, dense_block};
@@ -34,7 +36,7 @@ pub use tokens::{
     Layer, as_row, layer_norm_layer, mixing_layer, patch_embedding, perceptron, token_layer,
 };
 
-pub use crate::style::{LayerStyle, Nonlinearity, Norm};
+pub use crate::style::{DecoderStyle, HeadStyle, LayerStyle, Nonlinearity, Norm};
 
 use crate::ops::activation::Activation;
 

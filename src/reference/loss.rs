@@ -337,3 +337,23 @@ pub fn generalised_scores(sums: &[[f64; 3]]) -> Vec<Score> {
         })
         .collect()
 }
+
+/// The mean of (a - b)^2 over all elements, a scalar.
+pub fn mean_squared(a: &HostTensor<f64>, b: &HostTensor<f64>) -> HostTensor<f64> {
+    let pairs = a.data.iter().zip(&b.data);
+    let sum: f64 = pairs.map(|(a, b)| (a - b).powi(2)).sum();
+    HostTensor {
+        shape: Shape::scalar(),
+        data: vec![sum / a.data.len() as f64],
+    }
+}
+
+/// The gradient of [`mean_squared`] with respect to a, for the upstream gradient dy.
+pub fn mean_squared_gradient(a: &HostTensor<f64>, b: &HostTensor<f64>, dy: f64) -> HostTensor<f64> {
+    let scale = 2.0 * dy / a.data.len() as f64;
+    let pairs = a.data.iter().zip(&b.data);
+    HostTensor {
+        shape: a.shape,
+        data: pairs.map(|(a, b)| scale * (a - b)).collect(),
+    }
+}

@@ -6,6 +6,7 @@ pub mod border;
 pub mod conv;
 pub mod dropout;
 pub mod elementwise;
+pub mod gram;
 pub mod loss;
 pub mod matmul;
 pub mod norm;

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use crate::dataset::{Labels, Plan};
 use crate::graph::{Axes, Graph, Role, Value};
 use crate::metrics::Class;
-use crate::models::{Blueprint, Form, ModelError, Network, RESIDUAL_ENCODER, planned_model};
+use crate::models::{
+    Blueprint, Form, ModelError, Network, RESIDUAL_ENCODER, STYLED, planned_model,
+};
 use crate::nn::Mode;
 use crate::tensor::Shape;
 
@@ -21,7 +23,14 @@ pub fn network_of(plan: &Plan) -> Result<Network, ModelError> {
         None => PLAIN,
         Some(_) => RESIDUAL_ENCODER,
     };
-    let make = planned_model(plan.model.as_deref().unwrap_or(usual))?;
+    let name = plan.model.as_deref().unwrap_or(usual);
+    let make = planned_model(name)?;
+    if !plan.decoder.is_usual() && !STYLED.contains(&name) {
+        return Err(ModelError::Config(format!(
+            "`head_style` and `attention_gates` are for {}, not for `{name}`; leave them out",
+            STYLED.join(", ")
+        )));
+    }
     Ok(Network::new(make(&blueprint_of(plan))?))
 }
 
@@ -41,6 +50,7 @@ pub fn blueprint_of(plan: &Plan) -> Blueprint {
         decoder_blocks: topology.decoder_blocks(),
         heads: topology.heads(),
         layers: plan.layers,
+        decoder: plan.decoder,
     }
 }
 

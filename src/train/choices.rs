@@ -10,7 +10,7 @@ use crate::fsio::write_atomic;
 use crate::gpu::AdapterClass;
 use crate::models::RESIDUAL_ENCODER;
 use crate::optim::{OptimizerConfig, Schedule};
-use crate::style::LayerStyle;
+use crate::style::{DecoderStyle, LayerStyle};
 
 /// Memory that nnU-Net's networks are planned for on a GPU, in gigabytes: its own default.
 const GPU_GIGABYTES: f64 = 8.0;
@@ -118,6 +118,10 @@ impl TrainConfig {
                 dropout: network.dropout,
                 norm: network.norm,
                 activation: network.activation,
+            },
+            decoder: DecoderStyle {
+                head_style: network.head_style,
+                attention_gates: network.attention_gates,
             },
         }
     }

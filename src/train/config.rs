@@ -9,7 +9,7 @@ use crate::losses::{LossConfig, Supervision};
 use crate::models::{ModelError, planned_model};
 use crate::ops::loss::MAX_CLASSES;
 use crate::optim::{OptimizerConfig, Schedule};
-use crate::style::{Nonlinearity, Norm, name_or_table};
+use crate::style::{HeadStyle, Nonlinearity, Norm, name_or_table};
 use crate::tensor::Element;
 
 /// A TOML file with every key and its default, explained; `voxseg train --help` prints it.
@@ -193,6 +193,10 @@ pub struct NetworkConfig {
     /// Decoder stages with a segmentation head, ascending from 0, the finest; `[0]` for no deep supervision, all
     /// where `None`.
     pub heads: Option<Vec<usize>>,
+    /// What becomes of the heads: outputs with losses of their own, or one sum.
+    pub head_style: HeadStyle,
+    /// Whether an attention gate weighs the voxels of each skip of a U-Net.
+    pub attention_gates: bool,
     /// Share of the channels that are dropped after each convolution in training.
     pub dropout: f32,
     /// Normalisation after each convolution.

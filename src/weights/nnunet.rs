@@ -294,6 +294,7 @@ impl Source<'_> {
             batch: of.batch_size,
             topology,
             layers,
+            decoder: Default::default(),
         })
     }
 

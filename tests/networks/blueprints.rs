@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use voxseg::graph::Graph;
 use voxseg::losses::LossConfig;
 use voxseg::models::{Blueprint, Form, MODELS, Network, Task};
-use voxseg::nn::{LayerStyle, Mode};
+use voxseg::nn::{DecoderStyle, LayerStyle, Mode};
 use voxseg::ops::Build;
 use voxseg::optim::OptimizerConfig;
 use voxseg::tensor::Shape;
@@ -28,6 +28,7 @@ fn blueprints() -> [(&'static str, Blueprint); 3] {
         decoder_blocks: vec![2; 2],
         heads: vec![0, 1],
         layers: LayerStyle::default(),
+        decoder: DecoderStyle::default(),
     };
     [
         (

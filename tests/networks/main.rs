@@ -15,6 +15,7 @@ mod norms;
 mod overfit;
 mod parity;
 mod parts;
+mod relatives;
 mod tokens;
 mod vnet;
 

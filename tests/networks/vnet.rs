@@ -1,8 +1,14 @@
 //! The V-Net: counts, and what it makes of odd numbers of channels and stages.
 
-use voxseg::models::{Architecture, Counts, Form, Network, VNetConfig, VNetForm, model};
+use voxseg::gpu::{AdapterClass, DeviceProfile};
+use voxseg::losses::LossConfig;
+use voxseg::models::{Architecture, Counts, Form, VNetConfig, VNetForm, model};
+use voxseg::optim::OptimizerConfig;
+use voxseg::tensor::Shape;
+use voxseg::train::{TargetForm, training_step};
 
-use crate::overfit::{Lesson, learns};
+use crate::family::matches;
+use crate::gpu;
 
 fn form(channels: usize, classes: usize) -> Form {
     Form {
@@ -58,6 +64,37 @@ fn with_batch_norm_it_has_as_many_parameters_as_in_monai() {
 }
 
 #[test]
+fn the_published_network_matches_pytorch() {
+    let form = Form {
+        extent: [4, 12, 16],
+        ..form(3, 3)
+    };
+    let network = VNetConfig {
+        kernels: vec![[1, 5, 5], [1, 5, 5], [5; 3]],
+        strides: vec![[1; 3], [1, 2, 2], [2; 3]],
+        encoder_convs: vec![2, 1],
+        decoder_convs: vec![2, 1],
+        heads: vec![0, 1],
+        ..VNetConfig::of(VNetForm::Published, form, &[4, 4, 6])
+    };
+    matches("network_vnet", &network.into());
+}
+
+#[test]
+fn with_batch_norm_it_matches_monai() {
+    let form = Form {
+        extent: [1, 20, 24],
+        ..form(2, 3)
+    };
+    let network = VNetConfig {
+        encoder_convs: vec![2, 1],
+        decoder_convs: vec![2, 1],
+        ..VNetConfig::of(VNetForm::BatchNorm, form, &[4, 8, 16])
+    };
+    matches("network_vnet_bn", &network.into());
+}
+
+#[test]
 fn channels_that_do_not_divide_the_features_are_repeated_as_far_as_they_are_needed() {
     for channels in [3, 5, 40] {
         let form = form(channels, 2);
@@ -67,24 +104,27 @@ fn channels_that_do_not_divide_the_features_are_repeated_as_far_as_they_are_need
 }
 
 #[test]
-fn it_learns_with_the_dice_loss_of_the_paper() {
-    use voxseg::losses::LossConfig;
-    use voxseg::ops::loss::RegionLoss;
-    let lesson = Lesson {
-        loss: LossConfig {
-            pixel: None,
-            region: Some(RegionLoss::SquaredDice),
-            ..LossConfig::default()
-        },
-        ..Lesson::slices()
+fn its_convolutions_have_fast_kernels_on_either_class_of_adapter() {
+    let step = |channels: usize, device: &DeviceProfile| {
+        let form = Form {
+            extent: [16; 3],
+            ..form(channels, 8)
+        };
+        let network = VNetConfig::of(VNetForm::Published, form, &[8, 16, 32]).into();
+        let patch = Shape::new(2, channels, 16, 16, 16);
+        let (target, loss) = (TargetForm::CLASSES, LossConfig::default());
+        let optimizer = OptimizerConfig::default();
+        let step = training_step(&network, patch, target, &loss, &optimizer, device).unwrap();
+        let naive = |name: &&str| name.starts_with("conv/naive");
+        let names = step.program.kernels().map(|(kernel, _)| kernel.name);
+        names.filter(naive).map(str::to_owned).collect::<Vec<_>>()
     };
-    let form = Form {
-        channels: 1,
-        classes: lesson.classes,
-        extent: lesson.extent,
-    };
-    let network = VNetConfig::of(VNetForm::Published, form, &[8, 16, 24]);
-    learns("vnet with Dice", &Network::from(network), &lesson);
+    // With fewer channels than a tile the naive kernel is what a GPU takes.
+    assert!(step(8, &DeviceProfile::minimal_gpu()).is_empty());
+    let own = gpu().profile().clone();
+    if own.class == AdapterClass::CpuLike {
+        assert!(step(1, &own).is_empty());
+    }
 }
 
 #[test]

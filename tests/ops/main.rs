@@ -10,6 +10,7 @@ mod dropout;
 mod elementwise;
 #[path = "../fixtures/loader.rs"]
 mod fixtures;
+mod gram;
 mod harness;
 mod kernels;
 mod layer_norm;

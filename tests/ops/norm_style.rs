@@ -121,7 +121,7 @@ fn mean_and_deviation_match_the_reference() {
 }
 
 /// Runs `build` on the tensors `keys` of a case and compares its output and the gradients of the first `trained` of them.
-fn matches(
+pub fn matches(
     case: &fixtures::Case<'_>,
     keys: &[&str],
     trained: usize,

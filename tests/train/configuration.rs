@@ -4,7 +4,7 @@ use voxseg::bytes::Bytes;
 use voxseg::dataset::Plan;
 use voxseg::losses::{LossConfig, Supervision};
 use voxseg::models::plain_unet_of;
-use voxseg::nn::{Nonlinearity, Norm};
+use voxseg::nn::{HeadStyle, Nonlinearity, Norm};
 use voxseg::ops::loss::PixelLoss;
 use voxseg::optim::{OptimizerConfig, Schedule};
 use voxseg::run::{RunFolder, blueprint_of};
@@ -48,6 +48,8 @@ fn full() -> TrainConfig {
             encoder_blocks: Some(vec![1; 2]),
             decoder_blocks: Some(vec![1]),
             heads: Some(vec![0]),
+            head_style: HeadStyle::Separate,
+            attention_gates: false,
             dropout: 0.5,
             norm: Norm::None,
             activation: Nonlinearity::Relu,
@@ -156,8 +158,8 @@ fn a_network_of_the_users_own_is_trained_loaded_and_made_again_from_its_folder()
     let folder = folder_with(&Phantom::balls(3));
     let root = folder.path();
     let own = "kernels = [[1, 3, 3], [3, 3, 3], [3, 1, 3]]\nstrides = [[1, 1, 1], [1, 2, 2], [2, 1, 2]]\n\
-        encoder_blocks = [1, 2, 1]\ndecoder_blocks = [1, 2]\nheads = [0]\ndropout = 0.25\n\
-        norm = \"batch\"\nactivation = \"prelu\"\n";
+        encoder_blocks = [1, 2, 1]\ndecoder_blocks = [1, 2]\nheads = [0, 1]\n\
+        head_style = \"summed\"\nattention_gates = true\ndropout = 0.25\nnorm = \"batch\"\nactivation = \"prelu\"\n";
     let config = format!("{}{own}", quick(4));
     run(root, "whole", &config).unwrap();
     let folder = RunFolder::new(root.join("whole"));
@@ -166,7 +168,9 @@ fn a_network_of_the_users_own_is_trained_loaded_and_made_again_from_its_folder()
     assert_eq!(network.decoder_features, [vec![4], vec![8; 2]]);
     assert_eq!(network.kernels[2], [3, 1, 3]);
     assert_eq!(network.strides[2], [2, 1, 2]);
-    assert_eq!((network.heads, network.dropout), (vec![0], 0.25));
+    assert_eq!((network.heads, network.dropout), (vec![0, 1], 0.25));
+    assert_eq!(network.decoder.head_style, HeadStyle::Summed);
+    assert!(network.decoder.attention_gates);
     assert_eq!(network.nonlinearity, Nonlinearity::Prelu);
     assert!(matches!(network.norm, Norm::Batch { .. }));
     voxseg::infer::Model::load(folder.root(), Default::default(), gpu()).unwrap();
@@ -224,6 +228,14 @@ fn keys_of_the_network_that_make_no_sense_are_named() {
         (
             "norm = { kind = \"batch\", eps = -1.0 }",
             ["network.norm.eps", "above 0", "-1"],
+        ),
+        (
+            "model = \"vnet\"\nattention_gates = true",
+            ["attention_gates", "not for `vnet`", "nnunet3d"],
+        ),
+        (
+            "head_style = \"summed_up\"",
+            ["head_style", "summed_up", "`separate`"],
         ),
         (
             "kernels = [[2, 2, 2], [3, 3, 3]]",

@@ -3,6 +3,7 @@
 mod attributes;
 mod class_entropy;
 mod gradient;
+mod mean_squared;
 mod reduce;
 mod segmentation;
 mod weighted_sum;
@@ -11,6 +12,7 @@ mod words;
 pub use attributes::{Activation, LossAttributes, MAX_CLASSES, Normalise, PixelLoss, RegionLoss};
 pub use class_entropy::{ClassEntropy, ClassEntropyGradient, class_entropy};
 pub use gradient::SegmentationLossGradient;
+pub use mean_squared::{MeanSquared, MeanSquaredGradient, mean_squared};
 pub use segmentation::{LossValues, SegmentationLoss, segmentation_loss};
 pub use weighted_sum::{WeightedSum, WeightedSumGradient, weighted_sum};
 pub use words::VARIANTS;
@@ -24,6 +26,7 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
         gradient::kernels(),
         weighted_sum::kernels(),
         class_entropy::kernels(),
+        mean_squared::kernels(),
         vec![(&reduce::KERNEL, vec![vec![]])],
     ]
     .concat()

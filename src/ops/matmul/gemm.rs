@@ -58,6 +58,9 @@ const LARGE: usize = 4;
 /// Workgroups that keep a GPU busy: below that, small tiles.
 const MANY_GROUPS: usize = 128;
 
+/// Columns of a product, at most: the workgroups along an axis of the grid.
+pub(super) const MOST_COLUMNS: usize = 65_535 * TILE;
+
 fn constants(has_bias: bool, edge: usize) -> Constants {
     vec![
         ("TILE", TILE as u32),

@@ -1,0 +1,195 @@
+//! The U-Net's relatives: attention gates, summed heads, U-Net++; against PyTorch, with their counts.
+
+use voxseg::graph::Graph;
+use voxseg::models::{
+    Architecture, Counts, Form, Heads, ModelError, PlainNet, UNetConfig, UNetPlusPlus, model,
+    plain_unet,
+};
+use voxseg::nn::{AttentionGate, DecoderStyle, HeadStyle, Mode, Norm, Padding, conv_layer};
+use voxseg::ops::ValueId;
+
+use crate::family::matches;
+
+const GATED: DecoderStyle = DecoderStyle {
+    head_style: HeadStyle::Separate,
+    attention_gates: true,
+};
+
+const SUMMED: DecoderStyle = DecoderStyle {
+    head_style: HeadStyle::Summed,
+    attention_gates: false,
+};
+
+/// One convolution a stage.
+fn small(features: &[usize], kernels: Vec<[usize; 3]>, strides: Vec<[usize; 3]>) -> UNetConfig {
+    let once = |list: &[usize]| list.iter().map(|&f| vec![f]).collect();
+    UNetConfig {
+        encoder_features: once(features),
+        decoder_features: once(&features[..features.len() - 1]),
+        ..plain_unet(PlainNet {
+            in_channels: 2,
+            out_channels: 3,
+            features: features.to_vec(),
+            kernels,
+            strides,
+        })
+    }
+}
+
+#[test]
+fn gates_match_pytorch() {
+    let network = UNetConfig {
+        decoder: GATED,
+        ..small(
+            &[4, 6, 8],
+            vec![[1, 3, 3], [3; 3], [3; 3]],
+            vec![[1; 3], [1, 2, 2], [2; 3]],
+        )
+    };
+    matches("network_attention_unet", &network.into());
+}
+
+#[test]
+fn summed_heads_match_pytorch() {
+    let network = UNetConfig {
+        heads: vec![0, 2],
+        decoder: SUMMED,
+        ..small(
+            &[4, 4, 6, 8],
+            vec![[3; 3]; 4],
+            vec![[1; 3], [1, 2, 2], [2; 3], [1, 2, 2]],
+        )
+    };
+    assert_eq!(Architecture::heads(&network), 1);
+    matches("network_summed_unet", &network.into());
+}
+
+#[test]
+fn unet_plus_plus_matches_monai() {
+    let form = Form {
+        channels: 2,
+        classes: 3,
+        extent: [8, 12, 16],
+    };
+    let network = UNetPlusPlus {
+        features: vec![3, 4, 6],
+        last_features: 4,
+        kernels: vec![[3; 3]; 3],
+        strides: vec![[1; 3], [2; 3], [2; 3]],
+        heads: vec![0, 1],
+        ..UNetPlusPlus::monai(form)
+    };
+    matches("network_unetpp", &network.into());
+}
+
+/// MONAI's gate between 1x1x1 convolutions.
+#[derive(Debug)]
+struct Gated;
+
+impl Architecture for Gated {
+    fn in_channels(&self) -> usize {
+        2
+    }
+
+    fn out_channels(&self) -> usize {
+        3
+    }
+
+    fn steps(&self) -> Option<[usize; 3]> {
+        Some([1; 3])
+    }
+
+    fn build(&self, graph: &mut Graph, image: ValueId, mode: Mode) -> Result<Heads, ModelError> {
+        let mut conv = |name: &str, x, channels| {
+            graph.scope(name, |g| {
+                conv_layer(g, x, channels, [1; 3], [1; 3], Padding::Same, true)
+            })
+        };
+        let (x, g) = (conv("x", image, 6)?, conv("g", image, 4)?);
+        let gate = AttentionGate {
+            features: 3,
+            stride: [1; 3],
+            norm: Norm::Batch {
+                eps: 1e-5,
+                momentum: 0.1,
+            },
+        };
+        let gated = graph.scope("gate", |b| gate.build(b, [x, g], mode))?;
+        let logits = graph.scope("head", |g| {
+            conv_layer(g, gated, 3, [1; 3], [1; 3], Padding::Same, true)
+        })?;
+        Ok(Heads {
+            logits: vec![logits],
+            dropout_seed: None,
+        })
+    }
+}
+
+#[test]
+fn a_gate_with_batch_norm_matches_monai() {
+    matches("network_attention_gate", &Gated.into());
+}
+
+fn parameters(network: &dyn Architecture, form: Form) -> usize {
+    Counts::of(network, form).unwrap().parameters
+}
+
+#[test]
+fn unet_plus_plus_has_as_many_parameters_as_in_monai() {
+    let form = Form {
+        channels: 1,
+        classes: 2,
+        extent: [16; 3],
+    };
+    let network = UNetPlusPlus::monai(form);
+    assert_eq!(parameters(&network, form), 6_979_976);
+    assert_eq!(network.steps(), Some([16; 3]));
+}
+
+#[test]
+fn a_gate_costs_what_its_convolutions_do() {
+    let form = Form {
+        channels: 1,
+        classes: 2,
+        extent: [16; 3],
+    };
+    let net = || plain_unet(PlainNet::isotropic(1, 2, 3, 320, false));
+    let gated = UNetConfig {
+        decoder: GATED,
+        ..net()
+    };
+    // Of a skip of s channels and a coarser stage of c: to s / 2 channels from both, from these to one; all with bias.
+    let gate = |s: usize, c: usize| (s + c + 2) * (s / 2) + s / 2 + 1;
+    let more = parameters(&gated, form) - parameters(&net(), form);
+    assert_eq!(more, gate(32, 64) + gate(64, 128));
+}
+
+#[test]
+fn summing_heads_costs_no_parameters_and_leaves_one_output() {
+    let form = Form {
+        channels: 4,
+        classes: 4,
+        extent: [16; 3],
+    };
+    let summed = (model("kayalibay3d").unwrap().of_form)(form).unwrap();
+    assert_eq!((summed.heads(), summed.steps()), (1, Some([8; 3])));
+    let net = PlainNet::isotropic(4, 4, 4, 320, false);
+    let separate = plain_unet(PlainNet {
+        features: vec![16, 32, 64, 128],
+        ..net
+    });
+    assert_eq!(
+        parameters(summed.as_ref(), form),
+        parameters(&separate, form)
+    );
+}
+
+#[test]
+fn heads_of_unpadded_networks_are_not_summed() {
+    let config = UNetConfig {
+        padding: Padding::Valid,
+        decoder: SUMMED,
+        ..plain_unet(PlainNet::isotropic(1, 2, 3, 320, false))
+    };
+    assert!(config.validate().unwrap_err().is_users_fault());
+}

@@ -17,13 +17,14 @@ use crate::tensor::HostTensor;
 /// The members of a block that have parameters, in the order of PyTorch's `all_modules`.
 const MEMBERS: [&str; 3] = ["conv", "norm", "nonlin"];
 
-/// A buffer of PyTorch's batch norms that a network here does not have.
-const COUNTER: &str = "num_batches_tracked";
+/// Parts of names of what a state dict has and no network uses: the counters of PyTorch's batch norms, and the layer norms
+/// of a cross attention in MONAI's transformer blocks without one.
+const UNUSED: [&str; 2] = ["num_batches_tracked", "norm_cross_attn"];
 
 /// The tensors of `file` that `wanted` names, in the shapes that it says.
 ///
 /// Convolution weights of 2D networks, which lack the depth, get it; what is a vector for each token there is turned. Nothing may be missing, left over or of
-/// another shape, but for second names of the same tensors and the batch counters of batch norms.
+/// another shape, but for second names of the same tensors and what no network uses.
 ///
 /// # Errors
 /// [`WeightsError::Misfit`] with all that differs; those of [`WeightsFile::read`].
@@ -181,7 +182,7 @@ fn resolve<'a>(
     let mut positions: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
     for (name, shape) in shapes {
         let (clean, is_alias) = without_wrappers(name);
-        if clean.ends_with(COUNTER) {
+        if clean.split('.').any(|part| UNUSED.contains(&part)) {
             continue;
         }
         if let Some((block, position, _)) = twin(&clean) {

@@ -258,8 +258,8 @@ overfit! {
     unetr,
 }
 
-/// Models without a test here: the plain network has one entry for each number of dimensions, and those that decide at an
-/// eighth of the resolution are too coarse for such volumes.
+/// Models without such a test: the plain network has one entry for each number of dimensions, that which decides at an
+/// eighth of the resolution is too coarse for such volumes, and one is shown larger ones below.
 const OTHERS: &[&str] = &["nnunet2d", "lraspp", "c1_deepsup"];
 
 #[test]
@@ -267,4 +267,29 @@ fn every_model_that_follows_a_plan_is_tested() {
     let planned = MODELS.iter().filter(|m| m.of_blueprint.is_some());
     let planned: BTreeSet<&str> = planned.map(|m| m.name).collect();
     assert_eq!(planned, TESTED.iter().chain(OTHERS).copied().collect());
+}
+
+/// Its features have a quarter of the resolution, so that what it is shown is larger.
+mod c1_deepsup {
+    use super::{Lesson, learns, planned};
+
+    const NAME: &str = "c1_deepsup";
+
+    #[test]
+    fn volumes() {
+        let lesson = Lesson {
+            extent: [32; 3],
+            ..Lesson::volumes()
+        };
+        learns(NAME, &planned(NAME, &lesson), &lesson);
+    }
+
+    #[test]
+    fn slices() {
+        let lesson = Lesson {
+            extent: [1, 64, 64],
+            ..Lesson::slices()
+        };
+        learns(NAME, &planned(NAME, &lesson), &lesson);
+    }
 }

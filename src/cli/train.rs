@@ -124,7 +124,7 @@ impl TrainArgs {
 }
 
 /// Whether the first image of the data set is a single slice.
-fn is_2d(dataset: &Path) -> Result<bool, CliError> {
+pub(super) fn is_2d(dataset: &Path) -> Result<bool, CliError> {
     let dataset = Dataset::open(dataset)?;
     let images = dataset.training.first().map(|case| &case.images[0]);
     images.map_or(Ok(false), |path| Ok(read_geometry(path)?.shape()[0] == 1))

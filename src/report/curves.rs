@@ -96,7 +96,7 @@ pub fn write_curves(path: &Path, records: &[Record]) -> Result<(), CurvesError> 
     })
 }
 
-fn failed(error: impl std::fmt::Display) -> CurvesError {
+pub(super) fn failed(error: impl std::fmt::Display) -> CurvesError {
     CurvesError::Draw(error.to_string())
 }
 

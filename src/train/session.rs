@@ -236,19 +236,9 @@ impl Session<'_> {
         let rate = self.config.learning_rate().rate(t, total);
         let hyper = self.config.optimizer().hyper(rate, t);
         let weights = self.config.supervision.at_step(ids.heads, t, total)?;
-        let mut feed: Vec<(ValueId, &[f32])> = vec![
-            (ids.feeds.image, &batch.image),
-            (ids.feeds.target, &batch.target),
-            (ids.feeds.head_weights, &weights),
-            (ids.feeds.loss_scale, &[1.0]),
-            (ids.hyper, &hyper),
-        ];
-        if let (Some(id), Some(map)) = (ids.feeds.voxel_weights, &batch.voxel_weights) {
-            feed.push((id, map));
-        }
-        if let (Some(id), Some(list)) = (ids.feeds.class_weights, &self.config.loss.class_weights) {
-            feed.push((id, list));
-        }
+        let classes = self.config.loss.class_weights.as_deref();
+        let mut feed = ids.feeds.of_batch(batch, &weights, classes);
+        feed.push((ids.hyper, &hyper));
         let seed = [dropout_seed(self.config.seed, t)];
         feed.extend(ids.feeds.dropout_seed.map(|id| (id, &seed[..])));
         let Some(observe) = profile else {

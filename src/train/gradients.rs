@@ -1,4 +1,4 @@
-//! Where gradients vanish: what decides the place of a supervised branch (Wang et al. 2015, section 3.2).
+//! Where gradients vanish: what decides the place of a supervised branch (Wang et al. 2015).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

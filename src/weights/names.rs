@@ -236,8 +236,24 @@ fn without_wrappers(name: &str) -> (String, bool) {
     let parts: Vec<&str> = parts.filter(|part| *part != "_orig_mod").collect();
     match parts.as_slice() {
         ["decoder", "encoder", ..] => (parts[1..].join("."), true),
-        all => (all.join("."), false),
+        all => (undotted(all.join(".")), false),
     }
+}
+
+/// The name that torchvision's modules have for a layer of a dense block, `denselayer1.norm1`: its files are older than
+/// the modules and have `denselayer1.norm.1`.
+fn undotted(name: String) -> String {
+    if !name.contains(".denselayer") {
+        return name;
+    }
+    let layers = ["norm", "conv"].into_iter();
+    let numbered = layers.flat_map(|layer| [1, 2].map(|number| (layer, number)));
+    numbered.fold(name, |name, (layer, number)| {
+        name.replace(
+            &format!(".{layer}.{number}."),
+            &format!(".{layer}{number}."),
+        )
+    })
 }
 
 /// Block (with its dot), position and leaf of `BLOCK.all_modules.POSITION.LEAF`.
@@ -245,4 +261,34 @@ fn twin(name: &str) -> Option<(&str, usize, &str)> {
     let (block, rest) = name.split_once("all_modules.")?;
     let (position, leaf) = rest.split_once('.')?;
     Some((block, position.parse().ok()?, leaf))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_of_dense_blocks_have_two_names_in_files_of_torchvision() {
+        for (theirs, ours) in [
+            (
+                "features.denseblock1.denselayer2.norm.1.running_mean",
+                "features.denseblock1.denselayer2.norm1.running_mean",
+            ),
+            (
+                "module.features.denseblock4.denselayer16.conv.2.weight",
+                "features.denseblock4.denselayer16.conv2.weight",
+            ),
+            (
+                "features.transition1.norm.weight",
+                "features.transition1.norm.weight",
+            ),
+            (
+                "denseBlocksDown.0.layers.1.conv.weight",
+                "denseBlocksDown.0.layers.1.conv.weight",
+            ),
+            ("down.norm.1.weight", "down.norm.1.weight"),
+        ] {
+            assert_eq!(without_wrappers(theirs), (ours.to_owned(), false));
+        }
+    }
 }

@@ -247,7 +247,7 @@ fn the_gradient_profile_of_a_data_set_is_printed_and_drawn() {
 
     let nowhere = folder.path(".").display().to_string();
     inspect(&[&nowhere, "--gradient-profile", &file]).refused(&["no data set"]);
-    inspect(&[&data, "--iterations", "3"]).refused(&["--gradient-profile"]);
+    inspect(&[&data, "--iterations", "3"]).refused(&["required"]);
 }
 
 #[test]

@@ -22,10 +22,12 @@ pub use config::{
 };
 pub use error::TrainError;
 pub use gradients::{Profiling, gradient_profile, gradient_profile_of_dataset};
+pub(crate) use loader::Draw;
 pub use loader::Fed;
 pub use log::LogLine;
 pub use memory::PlannedMemory;
 pub use network::{Feeds, SupervisedGraph, TargetForm, TrainingStep, training_step};
 pub use run::{TrainOptions, TrainReport, train};
 pub use session::Event;
+pub(crate) use session::{Look, Session};
 pub use summary::RunSummary;

@@ -41,7 +41,7 @@ pub fn fit(
 pub struct Fitted {
     /// The tensors that fit.
     pub tensors: BTreeMap<String, HostTensor>,
-    /// Those of heads for another number of classes.
+    /// Those that were left out: of heads for another number of classes, or of any other shape, as was asked for.
     pub left: Vec<Misshapen>,
 }
 
@@ -61,6 +61,17 @@ pub fn fit_body(
             && found.len() == expected.len()
             && found[1..] == expected[1..]
     })
+}
+
+/// [`fit`] that leaves out whatever has another shape in the file; the names must be those of the network all the same.
+///
+/// # Errors
+/// As [`fit`].
+pub fn fit_shapes(
+    file: &mut WeightsFile,
+    wanted: &BTreeMap<String, NetworkTensor>,
+) -> Result<Fitted, WeightsError> {
+    matched(file, wanted, &|_| true)
 }
 
 fn matched(

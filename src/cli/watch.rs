@@ -23,32 +23,8 @@ const KEEP: f32 = 0.95;
 /// Shows the phases of a run.
 pub(super) struct Watch<'a> {
     output: &'a Output,
-    words: Words,
     is_terminal: bool,
     phase: Mutex<Phase>,
-}
-
-/// What is counted.
-#[derive(Clone, Copy)]
-pub(super) struct Words {
-    /// What a batch is made of.
-    pub samples: &'static str,
-    /// What is read and validated.
-    pub cases: &'static str,
-}
-
-impl Words {
-    /// Volumes, trained on in patches.
-    pub const VOLUMES: Self = Self {
-        samples: "patches",
-        cases: "cases",
-    };
-
-    /// Whole images.
-    pub const IMAGES: Self = Self {
-        samples: "images",
-        cases: "images",
-    };
 }
 
 struct Phase {
@@ -58,8 +34,7 @@ struct Phase {
     bar: ProgressBar,
     training: Training,
     loss: Option<f32>,
-    /// Validation Dice or accuracy.
-    score: Option<(&'static str, f64)>,
+    dice: Option<f64>,
     profile: Option<Profile>,
 }
 
@@ -95,19 +70,18 @@ impl Training {
 }
 
 impl<'a> Watch<'a> {
-    pub fn new(output: &'a Output, words: Words) -> Self {
+    pub fn new(output: &'a Output) -> Self {
         let phase = Phase {
             start: Some(Instant::now()),
             name: "",
             bar: ProgressBar::hidden(),
             training: Training::from(0, 1, 1),
             loss: None,
-            score: None,
+            dice: None,
             profile: None,
         };
         Self {
             output,
-            words,
             is_terminal: std::io::stderr().is_terminal(),
             phase: Mutex::new(phase),
         }
@@ -119,7 +93,6 @@ impl<'a> Watch<'a> {
         match event {
             Event::Inspected(done, of) => self.count(&mut phase, "inspecting", done, of),
             Event::Warning(text) => self.tell(&phase, &format!("warning: {text}")),
-            Event::News(text) => self.tell(&phase, &text),
             Event::Decided(summary) => self.tell(&phase, &summary.to_string()),
             Event::Planned(memory) => {
                 self.tell(&phase, &format!("planned device memory: {memory}"))
@@ -132,8 +105,13 @@ impl<'a> Watch<'a> {
             Event::Prepared(done, of) => self.count(&mut phase, "preparing", done, of),
             Event::Started { step, steps, batch } => {
                 let [step, steps, batch] = [step, steps, batch].map(|n| n as u64);
-                let (done, of) = (step * batch, steps * batch);
-                self.enter(&mut phase, "training", done, of, self.words.samples);
+                self.enter(
+                    &mut phase,
+                    "training",
+                    step * batch,
+                    steps * batch,
+                    "patches",
+                );
                 phase.training = Training::from(step, steps, batch);
                 if step > 0 {
                     self.tell(&phase, &format!("going on after step {step} of {steps}"));
@@ -141,10 +119,11 @@ impl<'a> Watch<'a> {
             }
             Event::Step(LogLine::Step { step, loss, .. }) => self.step(&mut phase, step, loss),
             Event::Validation(LogLine::Validation { step, dice, .. }) => {
-                self.score(&mut phase, step, ("Dice", dice));
-            }
-            Event::Validation(LogLine::Classified { step, accuracy, .. }) => {
-                self.score(&mut phase, step, ("accuracy", accuracy));
+                phase.dice = Some(dice);
+                phase.show();
+                let loss = phase.loss.map_or("-".to_owned(), |l| format!("{l:.4}"));
+                let line = format!("step {step}: loss {loss}, validation Dice {dice:.4}");
+                self.tell(&phase, &line);
             }
             Event::Profile(profile) => {
                 self.tell(&phase, profile.table().to_string().trim_end());
@@ -168,7 +147,7 @@ impl<'a> Watch<'a> {
 
     /// `done` of `of` cases have gone through the phase `name`.
     fn count(&self, phase: &mut Phase, name: &'static str, done: usize, of: usize) {
-        self.enter(phase, name, 0, of as u64, self.words.cases);
+        self.enter(phase, name, 0, of as u64, "cases");
         phase.bar.set_position(done as u64);
     }
 
@@ -183,15 +162,6 @@ impl<'a> Watch<'a> {
             self.output
                 .news(&format!("{name} ({unit}: {})", total - done));
         }
-    }
-
-    fn score(&self, phase: &mut Phase, step: u64, score: (&'static str, f64)) {
-        phase.score = Some(score);
-        phase.show();
-        let loss = phase.loss.map_or("-".to_owned(), |l| format!("{l:.4}"));
-        let (name, value) = score;
-        let line = format!("step {step}: loss {loss}, validation {name} {value:.4}");
-        self.tell(phase, &line);
     }
 
     fn step(&self, phase: &mut Phase, step: u64, loss: Option<f32>) {
@@ -213,10 +183,9 @@ impl<'a> Watch<'a> {
             let [done, left] = [step - training.before, training.steps - step];
             let [done, left] = [done, left].map(|n| n * training.batch);
             let line = format!(
-                "step {step}/{}: loss {}, {} {}",
+                "step {step}/{}: loss {}, patches {}",
                 training.steps,
                 phase.loss.map_or("-".to_owned(), |l| format!("{l:.4}")),
-                self.words.samples,
                 pace(done, left, training.since.elapsed()),
             );
             phase.training.told = (step, Instant::now());
@@ -228,9 +197,8 @@ impl<'a> Watch<'a> {
 impl Phase {
     fn show(&self) {
         let loss = self.loss.map_or(String::new(), |l| format!("loss {l:.4}"));
-        let score = self.score;
-        let score = score.map_or(String::new(), |(name, value)| format!(" {name} {value:.3}"));
-        self.bar.set_message(loss + &score);
+        let dice = self.dice.map_or(String::new(), |d| format!(" Dice {d:.3}"));
+        self.bar.set_message(loss + &dice);
     }
 }
 

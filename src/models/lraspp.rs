@@ -7,7 +7,7 @@ use super::mobilenet::{BATCH_NORM, scaled};
 use super::mobilenet_v3::{Halvings, V3Features};
 use super::{Architecture, Blueprint, Form, Heads, Model, ModelError, Task, checks};
 use crate::graph::{Graph, GraphError};
-use crate::nn::{ConvNorm, Mode, Nonlinearity, Padding, conv_layer, one_voxel_conv_layer};
+use crate::nn::{ConvNorm, Mode, Nonlinearity, Norm, Padding, conv_layer, one_voxel_conv_layer};
 use crate::ops::ValueId;
 use crate::ops::activation::{Activation, activate};
 use crate::ops::elementwise::{add, scale_channels};
@@ -38,13 +38,19 @@ impl LrAspp {
     }
 
     /// The network that loses resolution where the stages of `plan` do. Its channels are to the published ones as the
-    /// features of the plan's first stage are to nnU-Net's 32.
+    /// features of the plan's first stage are to nnU-Net's 32, and its running statistics follow with the momentum 0.1:
+    /// with the published 0.01 they are far behind after the first hundreds of steps, and inference with them.
     pub fn of_blueprint(plan: &Blueprint) -> Self {
         let width = plan
             .features
             .first()
             .map_or(1.0, |&f| f as f64 / USUAL_FEATURES);
-        Self::with(plan.form, &Halvings::of_blueprint(plan), width)
+        let mut network = Self::with(plan.form, &Halvings::of_blueprint(plan), width);
+        network.features.norm = Norm::Batch {
+            eps: 0.001,
+            momentum: 0.1,
+        };
+        network
     }
 
     fn with(form: Form, halvings: &Halvings, width: f64) -> Self {

@@ -57,6 +57,8 @@ pub struct V3Features {
     pub stem: usize,
     /// What follows.
     pub blocks: Vec<V3Block>,
+    /// Normalisation after each convolution.
+    pub norm: Norm,
 }
 
 /// A classifier on [`V3Features`].
@@ -183,6 +185,7 @@ impl V3Features {
             stem_stride: halvings.strides[0],
             stem: scaled(16, width),
             blocks: blocks.collect(),
+            norm: NORM,
         }
     }
 
@@ -217,24 +220,26 @@ impl V3Features {
     ) -> Result<Vec<ValueId>, GraphError> {
         let stem = ConvNorm {
             attributes: centred(self.stem_kernel, self.stem_stride, [1; 3]),
-            ..ConvNorm::pointwise(NORM, OUTER)
+            ..ConvNorm::pointwise(self.norm, OUTER)
         };
         let mut x = stem.build_as(0, graph, image, self.stem, mode)?;
         let mut made = vec![x];
         for block in &self.blocks {
             x = graph.scope(format!("{}.block", made.len()), |g| {
-                block.inverted_residual().build(g, x, block.channels, mode)
+                block
+                    .inverted_residual(self.norm)
+                    .build(g, x, block.channels, mode)
             })?;
             made.push(x);
         }
-        let last = ConvNorm::pointwise(NORM, OUTER);
+        let last = ConvNorm::pointwise(self.norm, OUTER);
         made.push(last.build_as(made.len(), graph, x, self.channels(), mode)?);
         Ok(made)
     }
 }
 
 impl V3Block {
-    fn inverted_residual(&self) -> InvertedResidual {
+    fn inverted_residual(&self, norm: Norm) -> InvertedResidual {
         InvertedResidual {
             expanded: self.expanded,
             kernel: self.kernel,
@@ -244,7 +249,7 @@ impl V3Block {
                 squeezed: scaled(self.expanded / 4, 1.0),
                 gate: Activation::HardSigmoid,
             }),
-            norm: NORM,
+            norm,
             nonlinearity: self.nonlinearity,
             projection: ProjectionNames::Nested,
         }

@@ -1,9 +1,8 @@
-//! What a person looks at: cases with their figures and pictures, training curves, gradients.
+//! What a person looks at: cases with their figures and pictures, training curves.
 
 pub mod curves;
 pub mod evaluated;
 mod font;
-pub mod gradients;
 mod palette;
 mod panel;
 pub mod picture;

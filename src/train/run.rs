@@ -239,9 +239,7 @@ impl Run<'_> {
         }
         let plan = &self.setup.plan;
         let predictor = Predictor::new(&self.network, plan.patch, parameters)?;
-        let most = self.setup.config.schedule.validation_cases;
-        let labels = plan.labels.clone();
-        Ok(Some(Validator::new(predictor, cases, labels, most)))
+        Ok(Some(Validator::new(predictor, cases, plan.labels.clone())))
     }
 
     fn is_stopped(&self) -> bool {

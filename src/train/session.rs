@@ -10,6 +10,7 @@ use super::log::{Log, LogLine};
 use super::memory::PlannedMemory;
 use super::network::{Feeds, TrainingStep};
 use super::summary::RunSummary;
+use super::validation::Validator;
 use crate::graph::{Executor, Parameters, Profile};
 use crate::hash::Fnv;
 use crate::ops::ValueId;
@@ -28,8 +29,6 @@ pub enum Event {
     Inspected(usize, usize),
     /// Something about the data or the configuration that is no error but seldom meant.
     Warning(String),
-    /// What was decided, in words.
-    News(String),
     /// What was decided, told before anything is allocated.
     Decided(Box<RunSummary>),
     /// The device memory that the run will take: told before anything is allocated, and once more where kernels have
@@ -60,24 +59,15 @@ pub enum Event {
     Validated(usize, usize),
 }
 
-/// How a loop looks at what it has trained so far.
-pub(crate) trait Look {
-    /// Share of the last average in the moving average of the score that the best checkpoint has; 0 for the score itself.
-    const KEEP: f64;
-
-    /// The score of the weights after `step` steps, and its line in the log.
-    async fn look(&self, step: u64) -> Result<(f64, LogLine), TrainError>;
-}
-
 /// Everything a loop needs, made by the caller.
-pub(crate) struct Session<'a, V> {
+pub(super) struct Session<'a> {
     pub config: &'a TrainConfig,
     pub folder: &'a RunFolder,
     pub steps: usize,
     pub configuration: String,
     pub draw: Arc<Draw>,
     pub parameters: &'a mut Parameters,
-    pub validator: Option<&'a V>,
+    pub validator: Option<&'a Validator>,
     pub profile: bool,
     /// Asks for an end after the step, see [`super::TrainOptions::stop`].
     pub stop: Option<&'a AtomicBool>,
@@ -106,6 +96,9 @@ struct Progress {
     average: Option<f64>,
 }
 
+/// Share of the last average in the moving average of the validation Dice (nnU-Net's pseudo Dice).
+const KEEP: f64 = 0.9;
+
 /// The step that is timed, counted from the first of this process, where there are as many: by then every pipeline has
 /// run.
 const PROFILED: usize = 3;
@@ -113,7 +106,7 @@ const PROFILED: usize = 3;
 /// Steps whose loss or gradient was not finite in a row before the run is given up.
 const PATIENCE: usize = 20;
 
-impl<V: Look> Session<'_, V> {
+impl Session<'_> {
     /// Trains to the last step, from `checkpoint` where there is one.
     pub async fn run(
         &mut self,
@@ -243,9 +236,19 @@ impl<V: Look> Session<'_, V> {
         let rate = self.config.learning_rate().rate(t, total);
         let hyper = self.config.optimizer().hyper(rate, t);
         let weights = self.config.supervision.at_step(ids.heads, t, total)?;
-        let classes = self.config.loss.class_weights.as_deref();
-        let mut feed = ids.feeds.of_batch(batch, &weights, classes);
-        feed.push((ids.hyper, &hyper));
+        let mut feed: Vec<(ValueId, &[f32])> = vec![
+            (ids.feeds.image, &batch.image),
+            (ids.feeds.target, &batch.target),
+            (ids.feeds.head_weights, &weights),
+            (ids.feeds.loss_scale, &[1.0]),
+            (ids.hyper, &hyper),
+        ];
+        if let (Some(id), Some(map)) = (ids.feeds.voxel_weights, &batch.voxel_weights) {
+            feed.push((id, map));
+        }
+        if let (Some(id), Some(list)) = (ids.feeds.class_weights, &self.config.loss.class_weights) {
+            feed.push((id, list));
+        }
         let seed = [dropout_seed(self.config.seed, t)];
         feed.extend(ids.feeds.dropout_seed.map(|id| (id, &seed[..])));
         let Some(observe) = profile else {
@@ -311,13 +314,21 @@ impl<V: Look> Session<'_, V> {
         if self.validate_every().is_some_and(due)
             && let Some(validator) = self.validator
         {
-            let (score, line) = validator.look(progress.step as u64).await?;
+            let classes = validator
+                .dice(self.config.schedule.validation_cases)
+                .await?;
+            let dice = mean(&classes);
+            let line = LogLine::Validation {
+                step: progress.step as u64,
+                dice,
+                classes,
+            };
             log.append(line.clone())
                 .map_err(|e| TrainError::io(self.folder.log(), e))?;
             observe(Event::Validation(line));
             let average = progress
                 .average
-                .map_or(score, |a| V::KEEP * a + (1.0 - V::KEEP) * score);
+                .map_or(dice, |a| KEEP * a + (1.0 - KEEP) * dice);
             progress.average = Some(average);
             if progress.best.is_none_or(|best| average > best) {
                 progress.best = Some(average);
@@ -354,6 +365,12 @@ fn next(loader: &mut Loader, step: usize) -> Result<Fed, TrainError> {
         Some(batch) => Ok(batch?),
         None => Err(TrainError::Loader { step: step + 1 }),
     }
+}
+
+/// The mean over the classes that were there to score; 0 where none was.
+fn mean(classes: &[Option<f64>]) -> f64 {
+    let found: Vec<f64> = classes.iter().copied().flatten().collect();
+    found.iter().sum::<f64>() / found.len().max(1) as f64
 }
 
 /// The inputs of a training step.

@@ -5,7 +5,7 @@ use voxseg::models::{
     Counts, Form, InvertedStage, LrAspp, MobileNetV1, MobileNetV2, MobileNetV3, MobileUNet,
     Network, SeparableStage, V3Block, V3Features, model,
 };
-use voxseg::nn::{LayerStyle, Mode, Nonlinearity};
+use voxseg::nn::{LayerStyle, Mode, Nonlinearity, Norm};
 use voxseg::ops::Build;
 use voxseg::tensor::Shape;
 
@@ -199,6 +199,10 @@ fn features(rows: &[Row]) -> V3Features {
         stem_stride: TWO,
         stem: 8,
         blocks: rows.iter().map(block).collect(),
+        norm: Norm::Batch {
+            eps: 0.001,
+            momentum: 0.01,
+        },
     }
 }
 

@@ -11,5 +11,6 @@ pub use container::{Entry, write_safetensors};
 pub use folder::RunFolder;
 pub use lock::RunLock;
 pub use planned::{
-    NetworkTensor, blueprint_of, classes_of, mirror_axes, network_of, network_tensors, plan_tensors,
+    NetworkTensor, blueprint_of, classes_of, has_norms, mirror_axes, network_of, network_tensors,
+    plan_tensors,
 };

@@ -87,12 +87,28 @@ pub fn network_tensors(graph: &Graph) -> BTreeMap<String, NetworkTensor> {
 /// # Errors
 /// [`ModelError`] where the plan makes no network.
 pub fn plan_tensors(plan: &Plan) -> Result<BTreeMap<String, NetworkTensor>, ModelError> {
+    Ok(network_tensors(&inference_graph(plan)?))
+}
+
+/// Whether the network that `plan` describes normalises its activations anywhere.
+///
+/// # Errors
+/// [`ModelError`] where the plan makes no network.
+pub fn has_norms(plan: &Plan) -> Result<bool, ModelError> {
+    let graph = inference_graph(plan)?;
+    Ok(graph
+        .nodes()
+        .iter()
+        .any(|node| node.op.name().starts_with("norm.")))
+}
+
+fn inference_graph(plan: &Plan) -> Result<Graph, ModelError> {
     let network = network_of(plan)?;
     let mut graph = Graph::new();
     let shape = Shape::new(1, network.in_channels(), 1, 1, 1).with_spatial(plan.patch);
     let image = graph.input("image", shape)?;
     network.build(&mut graph, image, Mode::Inference)?;
-    Ok(network_tensors(&graph))
+    Ok(graph)
 }
 
 /// Spatial axes along which patches may be mirrored: those with more than one voxel.

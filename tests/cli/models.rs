@@ -3,6 +3,7 @@
 use serde_json::Value;
 use voxseg::models::MODELS;
 use voxseg::run::RunFolder;
+use voxseg::train::TrainConfig;
 
 use crate::harness::{Run, voxseg};
 use crate::phantom::Phantom;
@@ -44,4 +45,16 @@ fn the_family_of_a_run_is_chosen_by_name() {
     let plan: Value = serde_json::from_str(&plan).unwrap();
     assert_eq!(plan["model"], "resenc3d");
     assert!(plan["topology"]["blocks"].is_array(), "{plan}");
+}
+
+#[test]
+fn networks_without_norms_learn_at_a_tenth_of_the_rate() {
+    let rate = |model: &str| {
+        let folder = folder_with(&Phantom::balls(2));
+        train(&folder, &["--config", "quick.toml", "--model", model]).succeeded();
+        let run = RunFolder::new(folder.path("run"));
+        let config = TrainConfig::read(&run.config()).unwrap();
+        config.learning_rate().rate(0, 1)
+    };
+    assert_eq!((rate("vnet_bn"), rate("vnet")), (0.003, 0.0003));
 }

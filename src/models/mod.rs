@@ -45,7 +45,8 @@ pub use mobilenet_v1::{MobileNetV1, SeparableStage};
 pub use mobilenet_v2::{InvertedStage, MobileNetV2};
 pub use mobilenet_v3::{MobileNetV3, V3Block, V3Features};
 pub use nnunet::{
-    PlainNet, RESIDUAL_ENCODER, plain_unet, plain_unet_of, residual_encoder_unet, residual_unet_of,
+    PLAIN_UNET, PlainNet, RESIDUAL_ENCODER, plain_unet, plain_unet_of, residual_encoder_unet,
+    residual_unet_of,
 };
 pub use registry::{Blueprint, Counts, Form, Model, OfBlueprint, OfForm, Task};
 pub use ronneberger::{ronneberger_unet2d, unet2d};
@@ -141,8 +142,8 @@ pub fn planned_model(name: &str) -> Result<OfBlueprint, ModelError> {
 
 /// The models whose decoder may have another [`crate::style::DecoderStyle`] than the usual.
 pub const STYLED: [&str; 5] = [
-    "nnunet3d",
-    "nnunet2d",
+    PLAIN_UNET,
+    nnunet::PLAIN_2D.name,
     RESIDUAL_ENCODER,
     attention_unet::MODEL.name,
     kayalibay::MODEL.name,

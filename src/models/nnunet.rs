@@ -8,12 +8,15 @@ use std::sync::Arc;
 use super::{Blueprint, Downsampling, Encoder, Form, Model, Task, UNetConfig};
 use crate::nn::{DecoderStyle, Nonlinearity, Norm, Padding};
 
+/// The name of nnU-Net's plain network, which suits 2D plans as well.
+pub const PLAIN_UNET: &str = "nnunet3d";
+
 /// The name of nnU-Net's residual-encoder network, whose stages are planned otherwise.
 pub const RESIDUAL_ENCODER: &str = "resenc3d";
 
 /// nnU-Net's 3D network as it is planned for large volumes: 6 stages, 32 to 320 features.
 pub(super) static PLAIN_3D: Model = Model {
-    name: "nnunet3d",
+    name: PLAIN_UNET,
     title: "plain U-Net, 3D",
     source: "Isensee et al. 2021 (nnU-Net)",
     task: Task::Segmentation,

@@ -6,13 +6,10 @@ use crate::dataset::{Labels, Plan};
 use crate::graph::{Axes, Graph, Role, Value};
 use crate::metrics::Class;
 use crate::models::{
-    Blueprint, Form, ModelError, Network, RESIDUAL_ENCODER, STYLED, planned_model,
+    Blueprint, Form, ModelError, Network, PLAIN_UNET, RESIDUAL_ENCODER, STYLED, planned_model,
 };
 use crate::nn::Mode;
 use crate::tensor::Shape;
-
-/// nnU-Net's plain network: what a plan describes that names no other.
-const PLAIN: &str = "nnunet3d";
 
 /// The network that a plan describes.
 ///
@@ -20,7 +17,7 @@ const PLAIN: &str = "nnunet3d";
 /// [`ModelError`] where it names no model, or the model cannot follow it.
 pub fn network_of(plan: &Plan) -> Result<Network, ModelError> {
     let usual = match &plan.topology.blocks {
-        None => PLAIN,
+        None => PLAIN_UNET,
         Some(_) => RESIDUAL_ENCODER,
     };
     let name = plan.model.as_deref().unwrap_or(usual);

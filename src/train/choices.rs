@@ -8,7 +8,7 @@ use crate::dataset::{
 };
 use crate::fsio::write_atomic;
 use crate::gpu::AdapterClass;
-use crate::models::RESIDUAL_ENCODER;
+use crate::models::{PLAIN_UNET, RESIDUAL_ENCODER};
 use crate::optim::{OptimizerConfig, Schedule};
 use crate::run::has_norms;
 use crate::style::{DecoderStyle, LayerStyle};
@@ -103,7 +103,16 @@ impl TrainConfig {
 
     /// Whether stages are planned as residual blocks.
     fn has_residual_encoder(&self) -> bool {
-        self.network.residual || self.network.model.as_deref() == Some(RESIDUAL_ENCODER)
+        self.family() == RESIDUAL_ENCODER || self.network.residual
+    }
+
+    /// The name of the network's family.
+    fn family(&self) -> &str {
+        let usual = match self.network.residual {
+            true => RESIDUAL_ENCODER,
+            false => PLAIN_UNET,
+        };
+        self.network.model.as_deref().unwrap_or(usual)
     }
 
     /// What the planner is told.
@@ -113,7 +122,7 @@ impl TrainConfig {
             spacing: self.batch.spacing,
             patch: self.batch.patch,
             batch: self.batch.size,
-            model: network.model.clone(),
+            model: Some(self.family().to_owned()),
             base_features: network.base_features,
             max_features: network.max_features,
             max_stages: network.max_stages,

@@ -1,5 +1,6 @@
 #![doc = "Train and run the U-Net family for 2D and 3D medical image segmentation on any GPU that wgpu reaches."]
 pub mod bytes;
+pub mod classify;
 pub mod cli;
 pub mod dataset;
 pub mod fsio;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The picture's arrows: each room, from the ground floor up, with the rooms that it may use besides what those may.
-const ROOMS: [(&str, &[&str]); 21] = [
+const ROOMS: [(&str, &[&str]); 22] = [
     ("tensor", &[]),
     ("gpu", &["tensor"]),
     ("reference", &["tensor"]),
@@ -28,9 +28,11 @@ const ROOMS: [(&str, &[&str]); 21] = [
         "train",
         &["infer", "weights", "tune", "losses", "optim", "report"],
     ),
+    ("classify", &["train", "weights"]),
     (
         "cli",
         &[
+            "classify",
             "train",
             "infer",
             "weights",

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::watch::Watch;
+use super::watch::{Watch, Words};
 use super::{CliError, Common, Output};
 use crate::dataset::synthetic::{SyntheticConfig, write_synthetic_dataset};
 use crate::dataset::{Dataset, is_picture};
@@ -69,7 +69,7 @@ pub fn run(args: &DemoArgs, common: &Common, output: &Output) -> Result<(), CliE
     output.news(&format!("adapter: {}", gpu.describe()));
     let folder = RunFolder::new(args.output.join("run"));
     let config = configuration(args);
-    let watch = Watch::new(output);
+    let watch = Watch::new(output, Words::VOLUMES);
     let hear = |event| watch.hear(event);
     let options = TrainOptions {
         resume: true,

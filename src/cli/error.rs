@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::classify::ClassifyError;
 use crate::dataset::DatasetError;
 use crate::dataset::synthetic::SyntheticError;
 use crate::fsio::is_users_fault;
@@ -99,6 +100,9 @@ pub enum CliError {
     /// A trained network at work.
     #[error(transparent)]
     Infer(#[from] InferError),
+    /// A classifier.
+    #[error(transparent)]
+    Classify(ClassifyError),
     /// Weights of others.
     #[error(transparent)]
     Weights(#[from] WeightsError),
@@ -111,6 +115,15 @@ pub enum CliError {
     /// A picture of results.
     #[error(transparent)]
     Picture(#[from] PictureError),
+}
+
+impl From<ClassifyError> for CliError {
+    fn from(error: ClassifyError) -> Self {
+        match error {
+            ClassifyError::Train(error) => Self::Train(error),
+            other => Self::Classify(other),
+        }
+    }
 }
 
 impl CliError {
@@ -166,6 +179,7 @@ impl CliError {
             Self::Graph(e) => e.is_users_fault(),
             Self::Train(e) => e.is_users_fault(),
             Self::Infer(e) => e.is_users_fault(),
+            Self::Classify(e) => e.is_users_fault(),
             Self::Weights(e) => e.is_users_fault(),
             Self::Synthetic(SyntheticError::Volume(e)) => e.is_users_fault(),
             Self::Synthetic(_) => true,

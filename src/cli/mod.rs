@@ -3,6 +3,7 @@
 //! Results go to stdout, as text or with `--json` as one document; news, progress and errors go to
 //! stderr. The exit code is 0, or 2 where the user can mend what went wrong, or 1 where it is ours.
 
+mod classify;
 mod demo;
 mod devices;
 mod error;
@@ -93,6 +94,8 @@ enum Verb {
     Train(train::TrainArgs),
     /// Segment images with a trained network.
     Predict(predict::PredictArgs),
+    /// Train and run networks that tell the class of a whole image.
+    Classify(classify::ClassifyArgs),
     /// Make a labelled data set, train on it, predict, evaluate and draw a picture.
     Demo(demo::DemoArgs),
     /// List the GPUs and what they can do.
@@ -128,6 +131,7 @@ pub fn run() -> ExitCode {
     let result = match cli.verb {
         Verb::Train(args) => train::run(&args, &cli.common, &output),
         Verb::Predict(args) => predict::run(&args, &cli.common, &output),
+        Verb::Classify(args) => classify::run(&args, &cli.common, &output),
         Verb::Demo(args) => demo::run(&args, &cli.common, &output),
         Verb::Devices(args) => devices::run(&args, &cli.common, &output),
         Verb::Inspect(args) => inspect::run(&args, &cli.common, &output),

@@ -15,11 +15,12 @@ use crate::words::extent;
   voxseg models
   voxseg models --json
   voxseg train DATASET -o RUN --model vnet
+  voxseg classify train IMAGES -o RUN --model mobilenet_v2
   voxseg inspect --network mobilenet_v2
 
 Parameters and multiply-adds (of convolutions and matrix products, one input at inference) are counted in the network as
 published. `train` says which can be trained on a data set: `train --model NAME` makes them for its channels, labels and
-patch. Classifiers tell classes of whole images.")]
+patch. Classifiers tell classes of whole images: `classify train` trains them.")]
 pub struct ModelsArgs {}
 
 /// Runs the verb.

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::interrupt::Interrupt;
 use super::numbers::{PatchExtent, at_least_one};
-use super::watch::Watch;
+use super::watch::{Watch, Words};
 use super::{CliError, Common, Output};
 use crate::bytes::Bytes;
 use crate::dataset::Dataset;
@@ -124,7 +124,7 @@ impl TrainArgs {
 }
 
 /// Whether the first image of the data set is a single slice.
-fn is_2d(dataset: &Path) -> Result<bool, CliError> {
+pub(super) fn is_2d(dataset: &Path) -> Result<bool, CliError> {
     let dataset = Dataset::open(dataset)?;
     let images = dataset.training.first().map(|case| &case.images[0]);
     images.map_or(Ok(false), |path| Ok(read_geometry(path)?.shape()[0] == 1))
@@ -149,7 +149,7 @@ pub fn run(args: &TrainArgs, common: &Common, output: &Output) -> Result<(), Cli
     }
     let gpu = pollster::block_on(Gpu::open(&common.gpu_options()))?;
     output.news(&format!("adapter: {}", gpu.describe()));
-    let watch = Watch::new(output);
+    let watch = Watch::new(output, Words::VOLUMES);
     let interrupt = Interrupt::default();
     let result = pollster::block_on(train(
         &args.dataset,

@@ -23,8 +23,32 @@ const KEEP: f32 = 0.95;
 /// Shows the phases of a run.
 pub(super) struct Watch<'a> {
     output: &'a Output,
+    words: Words,
     is_terminal: bool,
     phase: Mutex<Phase>,
+}
+
+/// What is counted.
+#[derive(Clone, Copy)]
+pub(super) struct Words {
+    /// What a batch is made of.
+    pub samples: &'static str,
+    /// What is read and validated.
+    pub cases: &'static str,
+}
+
+impl Words {
+    /// Volumes, trained on in patches.
+    pub const VOLUMES: Self = Self {
+        samples: "patches",
+        cases: "cases",
+    };
+
+    /// Whole images.
+    pub const IMAGES: Self = Self {
+        samples: "images",
+        cases: "images",
+    };
 }
 
 struct Phase {
@@ -34,7 +58,8 @@ struct Phase {
     bar: ProgressBar,
     training: Training,
     loss: Option<f32>,
-    dice: Option<f64>,
+    /// Validation Dice or accuracy.
+    score: Option<(&'static str, f64)>,
     profile: Option<Profile>,
 }
 
@@ -70,18 +95,19 @@ impl Training {
 }
 
 impl<'a> Watch<'a> {
-    pub fn new(output: &'a Output) -> Self {
+    pub fn new(output: &'a Output, words: Words) -> Self {
         let phase = Phase {
             start: Some(Instant::now()),
             name: "",
             bar: ProgressBar::hidden(),
             training: Training::from(0, 1, 1),
             loss: None,
-            dice: None,
+            score: None,
             profile: None,
         };
         Self {
             output,
+            words,
             is_terminal: std::io::stderr().is_terminal(),
             phase: Mutex::new(phase),
         }
@@ -93,6 +119,7 @@ impl<'a> Watch<'a> {
         match event {
             Event::Inspected(done, of) => self.count(&mut phase, "inspecting", done, of),
             Event::Warning(text) => self.tell(&phase, &format!("warning: {text}")),
+            Event::News(text) => self.tell(&phase, &text),
             Event::Decided(summary) => self.tell(&phase, &summary.to_string()),
             Event::Planned(memory) => {
                 self.tell(&phase, &format!("planned device memory: {memory}"))
@@ -105,13 +132,8 @@ impl<'a> Watch<'a> {
             Event::Prepared(done, of) => self.count(&mut phase, "preparing", done, of),
             Event::Started { step, steps, batch } => {
                 let [step, steps, batch] = [step, steps, batch].map(|n| n as u64);
-                self.enter(
-                    &mut phase,
-                    "training",
-                    step * batch,
-                    steps * batch,
-                    "patches",
-                );
+                let (done, of) = (step * batch, steps * batch);
+                self.enter(&mut phase, "training", done, of, self.words.samples);
                 phase.training = Training::from(step, steps, batch);
                 if step > 0 {
                     self.tell(&phase, &format!("going on after step {step} of {steps}"));
@@ -119,11 +141,10 @@ impl<'a> Watch<'a> {
             }
             Event::Step(LogLine::Step { step, loss, .. }) => self.step(&mut phase, step, loss),
             Event::Validation(LogLine::Validation { step, dice, .. }) => {
-                phase.dice = Some(dice);
-                phase.show();
-                let loss = phase.loss.map_or("-".to_owned(), |l| format!("{l:.4}"));
-                let line = format!("step {step}: loss {loss}, validation Dice {dice:.4}");
-                self.tell(&phase, &line);
+                self.score(&mut phase, step, ("Dice", dice));
+            }
+            Event::Validation(LogLine::Classified { step, accuracy, .. }) => {
+                self.score(&mut phase, step, ("accuracy", accuracy));
             }
             Event::Profile(profile) => {
                 self.tell(&phase, profile.table().to_string().trim_end());
@@ -147,7 +168,7 @@ impl<'a> Watch<'a> {
 
     /// `done` of `of` cases have gone through the phase `name`.
     fn count(&self, phase: &mut Phase, name: &'static str, done: usize, of: usize) {
-        self.enter(phase, name, 0, of as u64, "cases");
+        self.enter(phase, name, 0, of as u64, self.words.cases);
         phase.bar.set_position(done as u64);
     }
 
@@ -162,6 +183,15 @@ impl<'a> Watch<'a> {
             self.output
                 .news(&format!("{name} ({unit}: {})", total - done));
         }
+    }
+
+    fn score(&self, phase: &mut Phase, step: u64, score: (&'static str, f64)) {
+        phase.score = Some(score);
+        phase.show();
+        let loss = phase.loss.map_or("-".to_owned(), |l| format!("{l:.4}"));
+        let (name, value) = score;
+        let line = format!("step {step}: loss {loss}, validation {name} {value:.4}");
+        self.tell(phase, &line);
     }
 
     fn step(&self, phase: &mut Phase, step: u64, loss: Option<f32>) {
@@ -183,9 +213,10 @@ impl<'a> Watch<'a> {
             let [done, left] = [step - training.before, training.steps - step];
             let [done, left] = [done, left].map(|n| n * training.batch);
             let line = format!(
-                "step {step}/{}: loss {}, patches {}",
+                "step {step}/{}: loss {}, {} {}",
                 training.steps,
                 phase.loss.map_or("-".to_owned(), |l| format!("{l:.4}")),
+                self.words.samples,
                 pace(done, left, training.since.elapsed()),
             );
             phase.training.told = (step, Instant::now());
@@ -197,8 +228,9 @@ impl<'a> Watch<'a> {
 impl Phase {
     fn show(&self) {
         let loss = self.loss.map_or(String::new(), |l| format!("loss {l:.4}"));
-        let dice = self.dice.map_or(String::new(), |d| format!(" Dice {d:.3}"));
-        self.bar.set_message(loss + &dice);
+        let score = self.score;
+        let score = score.map_or(String::new(), |(name, value)| format!(" {name} {value:.3}"));
+        self.bar.set_message(loss + &score);
     }
 }
 

@@ -46,7 +46,7 @@ pub use overrides::{Overrides, StageLists};
 pub use plan::{Extent, PLAN_FILE, Plan, PlannedShape, Request, plan_shape, target_spacing};
 pub use prepared::{Patch, PreparedCase};
 pub use preprocess::{ChannelPlan, CropAndResample, Preprocessed, Preprocessing};
-pub use resample::{ANISOTROPY_THRESHOLD, Resampling, coarse_axis, resampled_shape};
+pub use resample::{ANISOTROPY_THRESHOLD, Resampling, antialiased, coarse_axis, resampled_shape};
 pub use restore::RestoredLabels;
 pub use sampling::{Batch, Drawing, PatchChoice, choose_patches, draw_batch, mirror};
 pub use splits::{

@@ -81,6 +81,24 @@ impl Taps {
             .collect()
     }
 
+    /// Linear interpolation; where it shrinks, the triangle is as much wider, so that every input value counts.
+    fn triangle(from: usize, to: usize) -> Vec<Self> {
+        let reach = (from as f64 / to.max(1) as f64).max(1.0);
+        centres(from, to)
+            .map(|x| {
+                let first = (x - reach).ceil().max(0.0) as usize;
+                let end = ((x + reach).floor() as usize + 1).min(from);
+                let height = |i: usize| (1.0 - (i as f64 - x).abs() / reach).max(0.0);
+                let weights: Vec<f64> = (first..end).map(height).collect();
+                let sum: f64 = weights.iter().sum();
+                Self {
+                    first,
+                    weights: weights.into_iter().map(|w| w / sum).collect(),
+                }
+            })
+            .collect()
+    }
+
     /// Cubic B-spline interpolation: the inverse filter and the spline, as one row of weights.
     fn cubic(from: usize, to: usize) -> Vec<Self> {
         let gain = -6.0 * POLE / (1.0 - POLE * POLE);
@@ -124,6 +142,20 @@ fn cubic_spline(t: f64) -> f64 {
     } else {
         0.0
     }
+}
+
+/// Resamples a channel (D, H, W) from the extent `from` to `to` linearly, averaging over what is left out where it shrinks
+/// (PyTorch's bilinear interpolation with `antialias`).
+pub fn antialiased(channel: &[f32], from: [usize; 3], to: [usize; 3]) -> Vec<f32> {
+    let (mut shape, mut data) = (from, channel.to_vec());
+    for axis in [2, 1, 0] {
+        if shape[axis] != to[axis] {
+            let taps = Taps::triangle(shape[axis], to[axis]);
+            data = along(&data, shape, axis, &taps);
+            shape[axis] = to[axis];
+        }
+    }
+    data
 }
 
 /// A change from one grid to another over the same space.
@@ -314,7 +346,7 @@ mod tests {
     #[test]
     fn weights_add_up_to_one() {
         for (from, to) in [(1, 4), (7, 7), (7, 11), (30, 11), (5, 40)] {
-            for taps in [Taps::nearest, Taps::linear, Taps::cubic] {
+            for taps in [Taps::nearest, Taps::linear, Taps::triangle, Taps::cubic] {
                 for tap in taps(from, to) {
                     assert!(tap.first + tap.weights.len() <= from);
                     let sum: f64 = tap.weights.iter().sum();

@@ -273,7 +273,7 @@ impl DenseUNet {
                     conv_layer(g, block, classes, [1; 3], [1; 3], Padding::Same, true)
                 })?);
             }
-            // Only new features go up, so that their number does not grow with the depth (section 3.2 of the paper).
+            // Only new features go up, so that their number does not grow with the depth, as in the paper.
             new = new_features(graph, block, joined)?;
         }
         logits.reverse();

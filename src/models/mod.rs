@@ -119,6 +119,7 @@ use registry::total_stride;
 use summed::summed_heads;
 
 use crate::graph::GraphError;
+use crate::style::DecoderStyle;
 
 /// The segmentation network of that name that follows a plan; nnU-Net's plain U-Net is `nnunet3d`, in 2D as well.
 ///
@@ -140,14 +141,28 @@ pub fn planned_model(name: &str) -> Result<OfBlueprint, ModelError> {
         })
 }
 
-/// The models whose decoder may have another [`crate::style::DecoderStyle`] than the usual.
-pub const STYLED: [&str; 5] = [
+/// The models whose decoder may have another [`DecoderStyle`] than the usual.
+const STYLED: [&str; 5] = [
     PLAIN_UNET,
     nnunet::PLAIN_2D.name,
     RESIDUAL_ENCODER,
     attention_unet::MODEL.name,
     kayalibay::MODEL.name,
 ];
+
+/// Checks that the model of that name can have such a decoder.
+///
+/// # Errors
+/// [`ModelError::Config`], which lists those that have any.
+pub fn check_decoder(name: &str, style: DecoderStyle) -> Result<(), ModelError> {
+    match style.is_usual() || STYLED.contains(&name) {
+        true => Ok(()),
+        false => Err(ModelError::Config(format!(
+            "`head_style` and `attention_gates` are for {}, not for `{name}`; leave them out",
+            STYLED.join(", ")
+        ))),
+    }
+}
 
 /// Why a network cannot be built.
 #[derive(Debug, thiserror::Error)]

@@ -71,7 +71,8 @@ impl VisionTransformer {
     fn with_class_token(&self, graph: &mut Graph, patches: ValueId) -> Result<ValueId, GraphError> {
         let tokens = graph.shape(patches).voxels();
         let (one, all) = (Shape::vector(self.features), [1, 1, 1 + tokens]);
-        let class = graph.parameter("cls_token", one, Init::Normal { std: 1e-6 })?;
+        let class =
+            graph.parameter_with("cls_token", one, Init::Normal { std: 1e-6 }, Axes::Tokens)?;
         let positions =
             graph.parameter_with("pos_embed", one.with_spatial(all), INIT, Axes::Tokens)?;
         let (zeros, front, behind) = (Fill::Constant(0.0), [0, 0, 1], [0, 0, tokens]);

@@ -1,4 +1,4 @@
-//! Training curves as SVG: loss and validation Dice against the step.
+//! Training curves as SVG: loss and validation score against the step.
 
 use std::io;
 use std::ops::Range;
@@ -27,13 +27,15 @@ pub struct Record {
     pub loss: Option<f64>,
     /// Mean foreground Dice on the validation cases, 0 to 1.
     pub validation_dice: Option<f64>,
+    /// Share of the validation images whose class is found, 0 to 1.
+    pub validation_accuracy: Option<f64>,
 }
 
 /// Why curves could not be drawn.
 #[derive(Debug, thiserror::Error)]
 pub enum CurvesError {
     /// Nothing to draw.
-    #[error("training curves need at least one record with a finite loss or validation Dice")]
+    #[error("training curves need at least one record with a finite loss or a validation score")]
     NoRecord,
     /// The drawing failed.
     #[error("training curves could not be drawn: {0}")]
@@ -51,7 +53,7 @@ pub enum CurvesError {
 /// One line to draw, as (step, value).
 type Points = Vec<(f64, f64)>;
 
-/// Draws the loss above the validation Dice; of the two, one that no record holds is left out.
+/// Draws the loss above the validation Dice or accuracy; what no record holds is left out.
 /// Values that are not finite, or beyond 1e6, are skipped.
 ///
 /// # Errors
@@ -59,9 +61,11 @@ type Points = Vec<(f64, f64)>;
 pub fn curves_svg(records: &[Record]) -> Result<String, CurvesError> {
     let loss = points(records, |r| r.loss);
     let dice = points(records, |r| r.validation_dice);
+    let accuracy = points(records, |r| r.validation_accuracy);
     let charts: Vec<(&str, Points, Option<Range<f64>>)> = [
         ("training loss", loss, None),
         ("validation Dice", dice, Some(0.0..1.0)),
+        ("validation accuracy", accuracy, Some(0.0..1.0)),
     ]
     .into_iter()
     .filter(|(_, points, _)| !points.is_empty())
@@ -96,7 +100,7 @@ pub fn write_curves(path: &Path, records: &[Record]) -> Result<(), CurvesError> 
     })
 }
 
-fn failed(error: impl std::fmt::Display) -> CurvesError {
+pub(super) fn failed(error: impl std::fmt::Display) -> CurvesError {
     CurvesError::Draw(error.to_string())
 }
 

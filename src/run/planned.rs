@@ -6,7 +6,8 @@ use crate::dataset::{Labels, Plan};
 use crate::graph::{Axes, Graph, Role, Value};
 use crate::metrics::Class;
 use crate::models::{
-    Blueprint, Form, ModelError, Network, PLAIN_UNET, RESIDUAL_ENCODER, STYLED, planned_model,
+    Blueprint, Form, ModelError, Network, PLAIN_UNET, RESIDUAL_ENCODER, check_decoder,
+    planned_model,
 };
 use crate::nn::Mode;
 use crate::tensor::Shape;
@@ -22,12 +23,7 @@ pub fn network_of(plan: &Plan) -> Result<Network, ModelError> {
     };
     let name = plan.model.as_deref().unwrap_or(usual);
     let make = planned_model(name)?;
-    if !plan.decoder.is_usual() && !STYLED.contains(&name) {
-        return Err(ModelError::Config(format!(
-            "`head_style` and `attention_gates` are for {}, not for `{name}`; leave them out",
-            STYLED.join(", ")
-        )));
-    }
+    check_decoder(name, plan.decoder)?;
     Ok(Network::new(make(&blueprint_of(plan))?))
 }
 

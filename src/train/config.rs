@@ -6,7 +6,7 @@ use crate::bytes::Bytes;
 use crate::dataset::Labels;
 use crate::fsio::is_users_fault;
 use crate::losses::{LossConfig, Supervision};
-use crate::models::{ModelError, planned_model};
+use crate::models::{ModelError, check_decoder, planned_model};
 use crate::ops::loss::MAX_CLASSES;
 use crate::optim::{OptimizerConfig, Schedule};
 use crate::style::{HeadStyle, Nonlinearity, Norm, name_or_table};
@@ -327,6 +327,7 @@ impl TrainConfig {
         }
         if let Some(name) = &self.network.model {
             planned_model(name).map_err(ConfigError::Model)?;
+            check_decoder(name, self.overrides().decoder).map_err(ConfigError::Model)?;
         }
         let tables = [
             ("network", self.overrides().network_fault()),

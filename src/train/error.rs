@@ -123,7 +123,7 @@ pub enum TrainError {
     },
     /// Loss or gradients stopped being numbers.
     #[error(
-        "step {step}: loss or gradients were not finite {times} times in a row. Start anew in another folder with a lower learning rate (learning_rate.initial) or, where activations are stored as f16, with --precision f32, and look for extreme intensities in the images"
+        "step {step}: loss or gradients were not finite {times} times in a row. Start anew in another folder with a lower learning rate (learning_rate.initial; --learning-rate of `classify train`) or, where activations are stored as f16, with --precision f32, and look for extreme intensities in the images"
     )]
     NotFinite {
         /// The step.
@@ -142,7 +142,7 @@ pub enum TrainError {
 }
 
 impl TrainError {
-    pub(super) fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+    pub(crate) fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         Self::Io {
             path: path.into(),
             source,

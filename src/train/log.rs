@@ -33,28 +33,49 @@ pub enum LogLine {
         /// Dice of each class.
         classes: Vec<Option<f64>>,
     },
+    /// A look at held-out images of a classifier.
+    Classified {
+        /// Steps done.
+        step: u64,
+        /// Share of the images whose class had the largest probability.
+        accuracy: f64,
+        /// Share of those whose class was among the five most probable; of more than five classes.
+        top5: Option<f64>,
+        /// Mean cross-entropy; absent where it was not finite.
+        loss: Option<f64>,
+    },
 }
 
 impl LogLine {
     /// The step it belongs to.
     pub fn step(&self) -> u64 {
         match self {
-            Self::Step { step, .. } | Self::Validation { step, .. } => *step,
+            Self::Step { step, .. }
+            | Self::Validation { step, .. }
+            | Self::Classified { step, .. } => *step,
         }
     }
 
     /// A point of the training curves.
     pub fn record(&self) -> Record {
+        let nothing = Record {
+            step: self.step(),
+            loss: None,
+            validation_dice: None,
+            validation_accuracy: None,
+        };
         match *self {
-            Self::Step { step, loss, .. } => Record {
-                step,
+            Self::Step { loss, .. } => Record {
                 loss: loss.map(f64::from),
-                validation_dice: None,
+                ..nothing
             },
-            Self::Validation { step, dice, .. } => Record {
-                step,
-                loss: None,
+            Self::Validation { dice, .. } => Record {
                 validation_dice: Some(dice),
+                ..nothing
+            },
+            Self::Classified { accuracy, .. } => Record {
+                validation_accuracy: Some(accuracy),
+                ..nothing
             },
         }
     }

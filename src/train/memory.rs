@@ -22,7 +22,7 @@ pub struct PlannedMemory {
 
 impl PlannedMemory {
     /// That of `step`, with `validation_bytes` more for predicting one window.
-    pub(super) fn of(step: &Program, validation_bytes: u64) -> Self {
+    pub(crate) fn of(step: &Program, validation_bytes: u64) -> Self {
         let sums = step.summary();
         Self {
             parameter_bytes: sums.parameter_bytes,

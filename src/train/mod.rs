@@ -4,6 +4,7 @@ mod cases;
 mod choices;
 mod config;
 mod error;
+mod gradients;
 mod inherit;
 mod loader;
 mod log;
@@ -20,9 +21,13 @@ pub use config::{
     BatchConfig, CONFIG_EXAMPLE, ConfigError, Fold, Length, NetworkConfig, TrainConfig,
 };
 pub use error::TrainError;
+pub use gradients::{Profiling, gradient_profile, gradient_profile_of_dataset};
+pub(crate) use loader::Draw;
+pub use loader::Fed;
 pub use log::LogLine;
 pub use memory::PlannedMemory;
 pub use network::{Feeds, SupervisedGraph, TargetForm, TrainingStep, training_step};
 pub use run::{TrainOptions, TrainReport, train};
 pub use session::Event;
+pub(crate) use session::{Look, Session};
 pub use summary::RunSummary;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::loader::Fed;
 use crate::dataset::Labels;
 use crate::gpu::DeviceProfile;
 use crate::graph::{Graph, GraphError, Init, Program, compile_training, differentiate};
@@ -32,6 +33,29 @@ pub struct Feeds {
     pub loss_scale: ValueId,
     /// Scalar: the seed of the step's dropout ([`crate::ops::dropout::seed_bits`]), where there is any.
     pub dropout_seed: Option<ValueId>,
+}
+
+impl Feeds {
+    /// What a step takes of a batch, all but the optimiser's numbers and the seed of the dropout; `weights` are those of
+    /// the heads, `classes` those of the classes.
+    pub(super) fn of_batch<'a>(
+        &self,
+        batch: &'a Fed,
+        weights: &'a [f32],
+        classes: Option<&'a [f32]>,
+    ) -> Vec<(ValueId, &'a [f32])> {
+        let mut feed: Vec<(ValueId, &[f32])> = vec![
+            (self.image, &batch.image),
+            (self.target, &batch.target),
+            (self.head_weights, weights),
+            (self.loss_scale, &[1.0]),
+        ];
+        if let (Some(id), Some(map)) = (self.voxel_weights, &batch.voxel_weights) {
+            feed.push((id, map));
+        }
+        feed.extend(self.class_weights.zip(classes));
+        feed
+    }
 }
 
 /// What the target of a network looks like.

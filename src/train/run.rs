@@ -239,7 +239,9 @@ impl Run<'_> {
         }
         let plan = &self.setup.plan;
         let predictor = Predictor::new(&self.network, plan.patch, parameters)?;
-        Ok(Some(Validator::new(predictor, cases, plan.labels.clone())))
+        let most = self.setup.config.schedule.validation_cases;
+        let labels = plan.labels.clone();
+        Ok(Some(Validator::new(predictor, cases, labels, most)))
     }
 
     fn is_stopped(&self) -> bool {

@@ -10,7 +10,6 @@ use super::log::{Log, LogLine};
 use super::memory::PlannedMemory;
 use super::network::{Feeds, TrainingStep};
 use super::summary::RunSummary;
-use super::validation::Validator;
 use crate::graph::{Executor, Parameters, Profile};
 use crate::hash::Fnv;
 use crate::ops::ValueId;
@@ -29,6 +28,8 @@ pub enum Event {
     Inspected(usize, usize),
     /// Something about the data or the configuration that is no error but seldom meant.
     Warning(String),
+    /// What was decided, in words.
+    News(String),
     /// What was decided, told before anything is allocated.
     Decided(Box<RunSummary>),
     /// The device memory that the run will take: told before anything is allocated, and once more where kernels have
@@ -59,15 +60,24 @@ pub enum Event {
     Validated(usize, usize),
 }
 
+/// How a loop looks at what it has trained so far.
+pub(crate) trait Look {
+    /// Share of the last average in the moving average of the score that the best checkpoint has; 0 for the score itself.
+    const KEEP: f64;
+
+    /// The score of the weights after `step` steps, and its line in the log.
+    async fn look(&self, step: u64) -> Result<(f64, LogLine), TrainError>;
+}
+
 /// Everything a loop needs, made by the caller.
-pub(super) struct Session<'a> {
+pub(crate) struct Session<'a, V> {
     pub config: &'a TrainConfig,
     pub folder: &'a RunFolder,
     pub steps: usize,
     pub configuration: String,
     pub draw: Arc<Draw>,
     pub parameters: &'a mut Parameters,
-    pub validator: Option<&'a Validator>,
+    pub validator: Option<&'a V>,
     pub profile: bool,
     /// Asks for an end after the step, see [`super::TrainOptions::stop`].
     pub stop: Option<&'a AtomicBool>,
@@ -96,9 +106,6 @@ struct Progress {
     average: Option<f64>,
 }
 
-/// Share of the last average in the moving average of the validation Dice (nnU-Net's pseudo Dice).
-const KEEP: f64 = 0.9;
-
 /// The step that is timed, counted from the first of this process, where there are as many: by then every pipeline has
 /// run.
 const PROFILED: usize = 3;
@@ -106,7 +113,7 @@ const PROFILED: usize = 3;
 /// Steps whose loss or gradient was not finite in a row before the run is given up.
 const PATIENCE: usize = 20;
 
-impl Session<'_> {
+impl<V: Look> Session<'_, V> {
     /// Trains to the last step, from `checkpoint` where there is one.
     pub async fn run(
         &mut self,
@@ -236,19 +243,9 @@ impl Session<'_> {
         let rate = self.config.learning_rate().rate(t, total);
         let hyper = self.config.optimizer().hyper(rate, t);
         let weights = self.config.supervision.at_step(ids.heads, t, total)?;
-        let mut feed: Vec<(ValueId, &[f32])> = vec![
-            (ids.feeds.image, &batch.image),
-            (ids.feeds.target, &batch.target),
-            (ids.feeds.head_weights, &weights),
-            (ids.feeds.loss_scale, &[1.0]),
-            (ids.hyper, &hyper),
-        ];
-        if let (Some(id), Some(map)) = (ids.feeds.voxel_weights, &batch.voxel_weights) {
-            feed.push((id, map));
-        }
-        if let (Some(id), Some(list)) = (ids.feeds.class_weights, &self.config.loss.class_weights) {
-            feed.push((id, list));
-        }
+        let classes = self.config.loss.class_weights.as_deref();
+        let mut feed = ids.feeds.of_batch(batch, &weights, classes);
+        feed.push((ids.hyper, &hyper));
         let seed = [dropout_seed(self.config.seed, t)];
         feed.extend(ids.feeds.dropout_seed.map(|id| (id, &seed[..])));
         let Some(observe) = profile else {
@@ -314,21 +311,13 @@ impl Session<'_> {
         if self.validate_every().is_some_and(due)
             && let Some(validator) = self.validator
         {
-            let classes = validator
-                .dice(self.config.schedule.validation_cases)
-                .await?;
-            let dice = mean(&classes);
-            let line = LogLine::Validation {
-                step: progress.step as u64,
-                dice,
-                classes,
-            };
+            let (score, line) = validator.look(progress.step as u64).await?;
             log.append(line.clone())
                 .map_err(|e| TrainError::io(self.folder.log(), e))?;
             observe(Event::Validation(line));
             let average = progress
                 .average
-                .map_or(dice, |a| KEEP * a + (1.0 - KEEP) * dice);
+                .map_or(score, |a| V::KEEP * a + (1.0 - V::KEEP) * score);
             progress.average = Some(average);
             if progress.best.is_none_or(|best| average > best) {
                 progress.best = Some(average);
@@ -365,12 +354,6 @@ fn next(loader: &mut Loader, step: usize) -> Result<Fed, TrainError> {
         Some(batch) => Ok(batch?),
         None => Err(TrainError::Loader { step: step + 1 }),
     }
-}
-
-/// The mean over the classes that were there to score; 0 where none was.
-fn mean(classes: &[Option<f64>]) -> f64 {
-    let found: Vec<f64> = classes.iter().copied().flatten().collect();
-    found.iter().sum::<f64>() / found.len().max(1) as f64
 }
 
 /// The inputs of a training step.

@@ -24,6 +24,15 @@ pub(super) struct Setup {
 }
 
 impl Setup {
+    /// One that belongs to no folder.
+    pub(super) fn chosen(config: TrainConfig, plan: Plan) -> Self {
+        Self {
+            config,
+            plan,
+            is_unwritten: false,
+        }
+    }
+
     /// That of the run in `folder`, which is resumed or begun, and the lock on it. What cannot be set up leaves the
     /// folder as it was found.
     pub(super) fn locked(

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::error::TrainError;
-use super::session::Event;
+use super::log::LogLine;
+use super::session::{Event, Look};
 use crate::dataset::{
     Bounds, Case, CropAndResample, Labels, PreparedCase, RestoredLabels, is_picture, load_case,
 };
@@ -23,11 +24,19 @@ pub(super) struct Validator {
     labels: Labels,
     classes: Vec<Class>,
     options: InferenceOptions,
+    /// Cases looked at while training.
+    most: usize,
 }
 
 impl Validator {
-    pub fn new(predictor: Predictor, cases: Vec<(Case, PreparedCase)>, labels: Labels) -> Self {
+    pub fn new(
+        predictor: Predictor,
+        cases: Vec<(Case, PreparedCase)>,
+        labels: Labels,
+        most: usize,
+    ) -> Self {
         Self {
+            most,
             predictor,
             cases,
             classes: classes_of(&labels),
@@ -36,11 +45,11 @@ impl Validator {
         }
     }
 
-    /// Dice of each foreground class over the voxels of the first `most` cases together, on the network's grid (nnU-Net's
+    /// Dice of each foreground class over the voxels of the first cases together, on the network's grid (nnU-Net's
     /// pseudo Dice); `None` for a class that neither truth nor prediction has.
-    pub async fn dice(&self, most: usize) -> Result<Vec<Option<f64>>, TrainError> {
+    async fn dice(&self) -> Result<Vec<Option<f64>>, TrainError> {
         let mut sums = vec![Counts::default(); self.classes.len()];
-        for (_, case) in self.cases.iter().take(most.max(1)) {
+        for (_, case) in self.cases.iter().take(self.most.max(1)) {
             let shape = case.shape();
             let patch = case.read()?;
             let found = self.labels_of(&patch.image, same_grid(shape)).await?;
@@ -130,6 +139,28 @@ impl Validator {
             .await?;
         Ok(restored.finish()?)
     }
+}
+
+impl Look for Validator {
+    /// nnU-Net's pseudo Dice is such an average.
+    const KEEP: f64 = 0.9;
+
+    async fn look(&self, step: u64) -> Result<(f64, LogLine), TrainError> {
+        let classes = self.dice().await?;
+        let dice = mean(&classes);
+        let line = LogLine::Validation {
+            step,
+            dice,
+            classes,
+        };
+        Ok((dice, line))
+    }
+}
+
+/// The mean over the classes that were there to score; 0 where none was.
+fn mean(classes: &[Option<f64>]) -> f64 {
+    let found: Vec<f64> = classes.iter().copied().flatten().collect();
+    found.iter().sum::<f64>() / found.len().max(1) as f64
 }
 
 /// The record of a volume that is neither cropped nor resampled.

@@ -17,13 +17,14 @@ use crate::tensor::HostTensor;
 /// The members of a block that have parameters, in the order of PyTorch's `all_modules`.
 const MEMBERS: [&str; 3] = ["conv", "norm", "nonlin"];
 
-/// A buffer of PyTorch's batch norms that a network here does not have.
-const COUNTER: &str = "num_batches_tracked";
+/// Parts of names of what a state dict has and no network uses: the counters of PyTorch's batch norms, and the layer norms
+/// of a cross attention in MONAI's transformer blocks without one.
+const UNUSED: [&str; 2] = ["num_batches_tracked", "norm_cross_attn"];
 
 /// The tensors of `file` that `wanted` names, in the shapes that it says.
 ///
 /// Convolution weights of 2D networks, which lack the depth, get it; what is a vector for each token there is turned. Nothing may be missing, left over or of
-/// another shape, but for second names of the same tensors and the batch counters of batch norms.
+/// another shape, but for second names of the same tensors and what no network uses.
 ///
 /// # Errors
 /// [`WeightsError::Misfit`] with all that differs; those of [`WeightsFile::read`].
@@ -40,7 +41,7 @@ pub fn fit(
 pub struct Fitted {
     /// The tensors that fit.
     pub tensors: BTreeMap<String, HostTensor>,
-    /// Those of heads for another number of classes.
+    /// Those that were left out: of heads for another number of classes, or of any other shape, as was asked for.
     pub left: Vec<Misshapen>,
 }
 
@@ -60,6 +61,17 @@ pub fn fit_body(
             && found.len() == expected.len()
             && found[1..] == expected[1..]
     })
+}
+
+/// [`fit`] that leaves out whatever has another shape in the file; the names must be those of the network all the same.
+///
+/// # Errors
+/// As [`fit`].
+pub fn fit_shapes(
+    file: &mut WeightsFile,
+    wanted: &BTreeMap<String, NetworkTensor>,
+) -> Result<Fitted, WeightsError> {
+    matched(file, wanted, &|_| true)
 }
 
 fn matched(
@@ -181,7 +193,7 @@ fn resolve<'a>(
     let mut positions: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
     for (name, shape) in shapes {
         let (clean, is_alias) = without_wrappers(name);
-        if clean.ends_with(COUNTER) {
+        if clean.split('.').any(|part| UNUSED.contains(&part)) {
             continue;
         }
         if let Some((block, position, _)) = twin(&clean) {
@@ -235,8 +247,24 @@ fn without_wrappers(name: &str) -> (String, bool) {
     let parts: Vec<&str> = parts.filter(|part| *part != "_orig_mod").collect();
     match parts.as_slice() {
         ["decoder", "encoder", ..] => (parts[1..].join("."), true),
-        all => (all.join("."), false),
+        all => (undotted(all.join(".")), false),
     }
+}
+
+/// The name that torchvision's modules have for a layer of a dense block, `denselayer1.norm1`: its files are older than
+/// the modules and have `denselayer1.norm.1`.
+fn undotted(name: String) -> String {
+    if !name.contains(".denselayer") {
+        return name;
+    }
+    let layers = ["norm", "conv"].into_iter();
+    let numbered = layers.flat_map(|layer| [1, 2].map(|number| (layer, number)));
+    numbered.fold(name, |name, (layer, number)| {
+        name.replace(
+            &format!(".{layer}.{number}."),
+            &format!(".{layer}{number}."),
+        )
+    })
 }
 
 /// Block (with its dot), position and leaf of `BLOCK.all_modules.POSITION.LEAF`.
@@ -244,4 +272,34 @@ fn twin(name: &str) -> Option<(&str, usize, &str)> {
     let (block, rest) = name.split_once("all_modules.")?;
     let (position, leaf) = rest.split_once('.')?;
     Some((block, position.parse().ok()?, leaf))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_of_dense_blocks_have_two_names_in_files_of_torchvision() {
+        for (theirs, ours) in [
+            (
+                "features.denseblock1.denselayer2.norm.1.running_mean",
+                "features.denseblock1.denselayer2.norm1.running_mean",
+            ),
+            (
+                "module.features.denseblock4.denselayer16.conv.2.weight",
+                "features.denseblock4.denselayer16.conv2.weight",
+            ),
+            (
+                "features.transition1.norm.weight",
+                "features.transition1.norm.weight",
+            ),
+            (
+                "denseBlocksDown.0.layers.1.conv.weight",
+                "denseBlocksDown.0.layers.1.conv.weight",
+            ),
+            ("down.norm.1.weight", "down.norm.1.weight"),
+        ] {
+            assert_eq!(without_wrappers(theirs), (ours.to_owned(), false));
+        }
+    }
 }

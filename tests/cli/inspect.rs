@@ -218,6 +218,39 @@ fn a_data_set_is_planned_in_memory() {
 }
 
 #[test]
+fn the_gradient_profile_of_a_data_set_is_printed_and_drawn() {
+    let folder = crate::runs::folder_with(&crate::phantom::Phantom::balls(2));
+    let data = folder.path("data").display().to_string();
+    let picture = folder.path("gradients.svg");
+    let file = picture.display().to_string();
+    let few = ["--iterations", "2", "--patch", "16,16,16"];
+    let profile = ["--gradient-profile", &file];
+    let document = document(&[&[&*data][..], &profile, &few].concat());
+    assert_eq!(number(&document["iterations"]), 2);
+    let layers = document["layers"].as_array().expect("a list");
+    let first = &layers[0];
+    assert_eq!(first["layer"], "encoder.stages.0.0.convs.0.conv");
+    let size = |layer: &Value| layer["mean_abs"].as_f64().expect("a number");
+    assert!(layers.iter().all(|layer| size(layer) > 0.0), "{layers:?}");
+    // Only the finest head is supervised, and is the last convolution.
+    let heads = layers.iter().filter(|layer| {
+        let name = layer["layer"].as_str().expect("a name");
+        name.contains("seg_layers")
+    });
+    assert_eq!(heads.count(), 1);
+    let svg = std::fs::read_to_string(&picture).expect("a picture");
+    assert_eq!(svg.matches("<circle").count(), layers.len());
+    assert_eq!(
+        crate::runs::names_in(&folder, "data"),
+        ["dataset.json", "imagesTr", "labelsTr"]
+    );
+
+    let nowhere = folder.path(".").display().to_string();
+    inspect(&[&nowhere, "--gradient-profile", &file]).refused(&["no data set"]);
+    inspect(&[&data, "--iterations", "3"]).refused(&["required"]);
+}
+
+#[test]
 fn a_plane_has_a_patch_of_two_numbers() {
     let plane = document(&["--network", "nnunet2d", "--patch", "128,256"]);
     assert_eq!(plane["input"], serde_json::json!([2, 1, 1, 128, 256]));

@@ -1,6 +1,7 @@
 //! The built binary, as a user or a script meets it.
 
 mod bad_evaluations;
+mod classify;
 mod demo;
 mod devices;
 mod evaluate;
@@ -12,6 +13,8 @@ mod phantom;
 mod predict;
 mod profile;
 mod runs;
+#[path = "../classify/shapes.rs"]
+mod shapes;
 mod train;
 mod tuning;
 mod usage;

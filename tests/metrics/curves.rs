@@ -5,6 +5,7 @@ fn records(n: u64) -> Vec<Record> {
         step,
         loss: Some(1.0 / (1.0 + step as f64)),
         validation_dice: step.is_multiple_of(10).then_some(0.5),
+        validation_accuracy: None,
     };
     (0..n).map(record).collect()
 }
@@ -47,6 +48,7 @@ fn a_curve_without_values_is_left_out() {
         .into_iter()
         .map(|r| Record {
             validation_dice: None,
+            validation_accuracy: None,
             ..r
         })
         .collect();
@@ -56,6 +58,7 @@ fn a_curve_without_values_is_left_out() {
         step: 0,
         loss,
         validation_dice: None,
+        validation_accuracy: None,
     };
     for empty in [
         vec![],
@@ -73,6 +76,7 @@ fn odd_records_are_drawn_all_the_same() {
             step: u64::MAX,
             loss: Some(loss),
             validation_dice: Some(1.0),
+            validation_accuracy: None,
         };
         elements(&curves_svg(&[one]).unwrap());
         elements(&curves_svg(&[one, one, Record { step: 0, ..one }]).unwrap());

@@ -1,16 +1,22 @@
 //! Networks whose auxiliary heads are there for training alone: Wang's classifiers and the C1 decoder.
 
-use voxseg::graph::{Graph, remove_dead_nodes};
-use voxseg::losses::Supervision;
+use std::collections::BTreeMap;
+
+use voxseg::graph::{Executor, Graph, Parameters, remove_dead_nodes};
+use voxseg::losses::{LossConfig, Supervision};
 use voxseg::models::{
-    Architecture, Branch, C1Net, Counts, DilatedResNet, Form, WangNet, c1_deepsup, model, wang8,
-    wang13,
+    Architecture, Branch, C1Net, Counts, DilatedResNet, Form, Network, WangNet, c1_deepsup, model,
+    wang8, wang13,
 };
 use voxseg::nn::Mode;
 use voxseg::ops::Build;
-use voxseg::tensor::Shape;
+use voxseg::optim::OptimizerConfig;
+use voxseg::report::gradients::VANISHED;
+use voxseg::tensor::{HostTensor, Shape};
+use voxseg::train::{Fed, Profiling, SupervisedGraph, TargetForm, gradient_profile};
 
 use crate::family::matches;
+use crate::gpu;
 
 /// That of the Places data set.
 const PLACES: Form = Form {
@@ -38,7 +44,11 @@ fn parameters_are_those_of_the_definitions_in_pytorch() {
 
 #[test]
 fn wangs_network_computes_what_its_definition_in_pytorch_does() {
-    let network = WangNet {
+    matches("network_wang", &small_wang().into());
+}
+
+fn small_wang() -> WangNet {
+    WangNet {
         in_channels: 2,
         out_channels: 5,
         stages: vec![vec![4], vec![6], vec![6, 8], vec![8, 8]],
@@ -49,8 +59,7 @@ fn wangs_network_computes_what_its_definition_in_pytorch_does() {
             width: 10,
         },
         dropout: 0.0,
-    };
-    matches("network_wang", &network.into());
+    }
 }
 
 fn small_c1() -> C1Net {
@@ -146,4 +155,82 @@ fn the_logits_of_the_c1_decoder_have_the_size_of_the_image_where_they_should() {
     };
     assert_eq!(full.heads(), 1);
     assert_eq!(heads(&full, Mode::Training), [[1, 44, 36]]);
+}
+
+/// Cross-entropy alone, as a classifier has it.
+fn entropy() -> LossConfig {
+    LossConfig {
+        region: None,
+        ..LossConfig::default()
+    }
+}
+
+/// The mean absolute gradient of each parameter in the first step, only the main head supervised.
+fn first_gradients(network: &Network, patch: Shape, batch: &Fed) -> BTreeMap<String, f64> {
+    let step = SupervisedGraph::build(network, patch, TargetForm::CLASSES, &entropy()).unwrap();
+    let names = step.gradients.keys().map(|&p| &step.graph.value(p).name);
+    let names: Vec<String> = names.cloned().collect();
+    let wanted: Vec<_> = step.gradients.values().copied().collect();
+    let feeds = step.feeds;
+    let program = step.compile(&wanted, gpu().profile()).unwrap();
+    let executor = Executor::new(program, &mut Parameters::new(gpu(), 5)).unwrap();
+    let feed: [(_, &[f32]); 4] = [
+        (feeds.image, &batch.image),
+        (feeds.target, &batch.target),
+        (feeds.head_weights, &[1.0, 0.0]),
+        (feeds.loss_scale, &[1.0]),
+    ];
+    let found = pollster::block_on(async {
+        executor.run(&feed).await.unwrap();
+        executor.fetch().await.unwrap().unwrap()
+    });
+    let mean = |g: &HostTensor| g.data.iter().map(|v| f64::from(v.abs())).sum::<f64>();
+    let means = found.iter().map(|g| mean(g) / g.data.len() as f64);
+    names.into_iter().zip(means).collect()
+}
+
+#[test]
+fn the_gradient_profile_holds_the_convolutions_of_the_main_head() {
+    let network = Network::from(small_wang());
+    let patch = Shape::new(2, 2, 1, 84, 84);
+    let batch = Fed {
+        image: (0..patch.len()).map(|i| (i as f32 * 0.7).sin()).collect(),
+        target: vec![1.0, 4.0],
+        voxel_weights: None,
+    };
+    let profile = |iterations| {
+        let with = Profiling {
+            iterations,
+            form: TargetForm::CLASSES,
+            loss: entropy(),
+            optimizer: OptimizerConfig::default(),
+            learning_rate: 0.01,
+        };
+        let mut parameters = Parameters::new(gpu(), 5);
+        let draw = |_| Ok(batch.clone());
+        pollster::block_on(gradient_profile(
+            &network,
+            patch,
+            &with,
+            &mut parameters,
+            draw,
+        ))
+        .unwrap()
+    };
+    let first = profile(1);
+    let names: Vec<&str> = first.layers.iter().map(|l| l.layer.as_str()).collect();
+    let convolutions = ["conv1", "conv2", "conv3_1", "conv3_2", "conv4_1", "conv4_2"];
+    assert_eq!(names, convolutions);
+    let expected = first_gradients(&network, patch, &batch);
+    for layer in &first.layers {
+        let expected = expected[&format!("{}.weight", layer.layer)];
+        assert!(
+            (layer.mean_abs - expected).abs() <= 1e-6 * expected,
+            "{layer:?}, {expected}"
+        );
+    }
+    let tenth = profile(10);
+    assert_eq!(tenth.iterations, 10);
+    assert_ne!(tenth.layers, first.layers);
+    println!("{}", tenth.to_text(VANISHED));
 }

@@ -258,26 +258,47 @@ overfit! {
     unetr,
 }
 
-/// In slices alone: its logits have a quarter of the resolution here, too coarse for balls in such volumes.
-mod lraspp {
-    use super::{LRASPP, Lesson, learns, planned};
-
-    #[test]
-    fn slices() {
-        let lesson = Lesson::slices();
-        learns(LRASPP, &planned(LRASPP, &lesson), &lesson);
-    }
-}
-
-const LRASPP: &str = "lraspp";
-
-/// Models without a test of both kinds above: the plain network has one entry for each number of dimensions, and one that
-/// decides at an eighth of the resolution is too coarse for such volumes.
-const OTHERS: &[&str] = &["nnunet2d", LRASPP, "c1_deepsup"];
+/// Models without such a test: the plain network has one entry for each number of dimensions, and those that decide at a
+/// quarter or an eighth of the resolution are shown larger volumes below.
+const OTHERS: &[&str] = &["nnunet2d", "lraspp", "c1_deepsup"];
 
 #[test]
 fn every_model_that_follows_a_plan_is_tested() {
     let planned = MODELS.iter().filter(|m| m.of_blueprint.is_some());
     let planned: BTreeSet<&str> = planned.map(|m| m.name).collect();
     assert_eq!(planned, TESTED.iter().chain(OTHERS).copied().collect());
+}
+
+/// A network that decides at a part of the resolution is shown volumes and slices twice as large.
+macro_rules! overfit_coarse {
+    ($($name:ident),* $(,)?) => {$(
+        mod $name {
+            use super::{Lesson, learns, planned};
+
+            const NAME: &str = stringify!($name);
+
+            #[test]
+            fn volumes() {
+                let lesson = Lesson {
+                    extent: [32; 3],
+                    ..Lesson::volumes()
+                };
+                learns(NAME, &planned(NAME, &lesson), &lesson);
+            }
+
+            #[test]
+            fn slices() {
+                let lesson = Lesson {
+                    extent: [1, 64, 64],
+                    ..Lesson::slices()
+                };
+                learns(NAME, &planned(NAME, &lesson), &lesson);
+            }
+        }
+    )*};
+}
+
+overfit_coarse! {
+    c1_deepsup,
+    lraspp,
 }

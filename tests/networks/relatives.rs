@@ -165,6 +165,31 @@ fn a_gate_costs_what_its_convolutions_do() {
 }
 
 #[test]
+fn the_network_with_gates_has_as_many_parameters_as_its_definition() {
+    let features = [16, 32, 64, 128, 256];
+    // With bias, and the scale and shift of the norm.
+    let conv = |from: usize, to: usize| 27 * from * to + 3 * to;
+    let entering = [1, 16, 32, 64, 128];
+    let encoder: usize = entering
+        .iter()
+        .zip(features)
+        .map(|(&from, f)| conv(from, f) + conv(f, f))
+        .sum();
+    let decoder: usize = features
+        .windows(2)
+        .map(|f| {
+            let (fine, coarse, inner) = (f[0], f[1], f[0] / 2);
+            let gate = (fine + coarse + 2) * inner + inner + 1;
+            8 * coarse * fine + fine + conv(2 * fine, fine) + conv(fine, fine) + gate
+        })
+        .sum();
+    let total = encoder + decoder + 2 * 17;
+    assert_eq!(total, 5_680_878);
+    let counts = model("attention_unet").unwrap().counts().unwrap();
+    assert_eq!(counts.parameters, total);
+}
+
+#[test]
 fn summing_heads_costs_no_parameters_and_leaves_one_output() {
     let form = Form {
         channels: 4,

@@ -2,13 +2,15 @@
 
 use voxseg::gpu::{AdapterClass, DeviceProfile};
 use voxseg::losses::LossConfig;
-use voxseg::models::{Architecture, Counts, Form, VNetConfig, VNetForm, model};
+use voxseg::models::{Architecture, Counts, Form, Network, VNetConfig, VNetForm, model};
+use voxseg::ops::loss::RegionLoss;
 use voxseg::optim::OptimizerConfig;
 use voxseg::tensor::Shape;
 use voxseg::train::{TargetForm, training_step};
 
 use crate::family::matches;
 use crate::gpu;
+use crate::overfit::{Lesson, learns};
 
 fn form(channels: usize, classes: usize) -> Form {
     Form {
@@ -125,6 +127,27 @@ fn its_convolutions_have_fast_kernels_on_either_class_of_adapter() {
     if own.class == AdapterClass::CpuLike {
         assert!(step(1, &own).is_empty());
     }
+}
+
+#[test]
+fn it_learns_with_the_dice_loss_of_the_paper() {
+    let lesson = Lesson {
+        // Without a norm a step of 0.01 drives the logits to where this loss, alone, has no gradient.
+        rate: 0.001,
+        loss: LossConfig {
+            pixel: None,
+            region: Some(RegionLoss::SquaredDice),
+            ..LossConfig::default()
+        },
+        ..Lesson::slices()
+    };
+    let form = Form {
+        channels: 1,
+        classes: lesson.classes,
+        extent: lesson.extent,
+    };
+    let network = VNetConfig::of(VNetForm::Published, form, &[8, 16, 24]);
+    learns("vnet with Dice", &Network::from(network), &lesson);
 }
 
 #[test]

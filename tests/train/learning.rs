@@ -120,7 +120,7 @@ fn an_absurd_learning_rate_ends_the_run_and_says_what_to_do() {
             gradient_norm,
             ..
         } => loss.is_none() || gradient_norm.is_none(),
-        LogLine::Validation { .. } => false,
+        LogLine::Validation { .. } | LogLine::Classified { .. } => false,
     };
     let first_bad = lines.iter().find(bad).unwrap().step() as usize;
     let latest = RunFolder::new(folder.path().join("run")).latest();

@@ -1,5 +1,6 @@
 //! `voxseg inspect`: what a network is made of and what it costs, without running it.
 
+mod gradients;
 mod subject;
 
 use std::num::NonZeroUsize;
@@ -34,6 +35,7 @@ const LISTED: usize = 12;
 #[command(after_help = "Examples:
   voxseg inspect RUN
   voxseg inspect DATASET
+  voxseg inspect DATASET --gradient-profile gradients.svg
   voxseg inspect --network nnunet3d --patch 128,128,128 --batch 2
   voxseg inspect --network nnunet3d --memory-budget 2GiB
   voxseg inspect --network ronneberger2d --inference
@@ -69,6 +71,14 @@ pub struct InspectArgs {
     /// Plan the prediction of one window instead of a training step.
     #[arg(long)]
     pub inference: bool,
+    /// Train the network of a data set for a few iterations, its main head alone, and print and draw into this SVG how large
+    /// the gradient of each convolution is: a branch is supervised after the last one below 1e-7 (Wang et al. 2015).
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["network", "inference", "precision", "memory_budget"])]
+    pub gradient_profile: Option<PathBuf>,
+    /// Iterations of the gradient profile, 10 to 50 in the paper.
+    #[arg(long, value_name = "N", default_value_t = 20, requires = "gradient_profile",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub iterations: u64,
 }
 
 /// Runs the verb.
@@ -76,6 +86,9 @@ pub struct InspectArgs {
 /// # Errors
 /// [`CliError::TooLarge`] or [`CliError::Model`] with the figure where the network is too large for the device.
 pub fn run(args: &InspectArgs, common: &Common, output: &Output) -> Result<(), CliError> {
+    if let (Some(picture), Some(dataset)) = (&args.gradient_profile, &args.run) {
+        return gradients::run(dataset, picture, args, common, output);
+    }
     let subject = Subject::of(args, common, output)?;
     let (mut device, device_name) = device(common, subject.kernels.as_deref())?;
     device.memory_budget = subject.memory_budget.map(|bytes| bytes.0);

@@ -223,6 +223,6 @@ impl Subject {
 }
 
 /// Whether a folder is a data set rather than a run.
-fn is_dataset(folder: &Path) -> bool {
+pub(super) fn is_dataset(folder: &Path) -> bool {
     folder.join(DESCRIPTION_FILE).is_file() && !RunFolder::new(folder).plan().is_file()
 }

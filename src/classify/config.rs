@@ -1,0 +1,247 @@
+//! What the training of a classifier can be told.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::ClassifyError;
+use crate::fsio::write_atomic;
+use crate::gpu::AdapterClass;
+use crate::losses::{LossConfig, Supervision};
+use crate::optim::{OptimizerConfig, Schedule};
+use crate::style::Fault;
+use crate::train::{ConfigError, Length, TrainConfig};
+
+/// The network where none is named: small enough for any adapter.
+pub const DEFAULT_MODEL: &str = "mobilenet_v3_small";
+
+/// Times that a run sees each image, where nobody says how many steps it has.
+const EPOCHS: usize = 30;
+
+/// Least and most steps of such a run. Below the first the running statistics of MobileNetV3's batch norms, which take
+/// in 1 % a step, are still those of the start.
+const STEPS: (usize, usize) = (600, 50_000);
+
+/// Images a step on a GPU, and on an adapter that computes on the CPU.
+const BATCH: (usize, usize) = (64, 16);
+
+/// Most images a step.
+const MOST_BATCH: usize = 4096;
+
+/// Largest extent of an image that is trained on, in pixels.
+const MOST_EXTENT: usize = 8192;
+
+/// AdamW's usual learning rate.
+const RATE: f64 = 1e-3;
+
+/// alpha_0 of the losses of further heads (Wang et al. 2015).
+const FURTHER_HEADS: f64 = 0.3;
+
+/// The configuration of a classifier's training; config.toml of a run has every key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClassifyConfig {
+    /// The network, as `voxseg models` names it.
+    pub model: String,
+    /// Seed of the weights, the split and every random choice.
+    pub seed: u64,
+    /// H, W that images are resized to; the published extent of the network where `None`, or that of the largest image where it
+    /// is smaller.
+    pub size: Option<[usize; 2]>,
+    /// Optimiser steps; 30 epochs, from 600 to 50,000, where `None`.
+    pub steps: Option<usize>,
+    /// Images a step; 64 on a GPU, else 16, and no more than there are, where `None`.
+    pub batch: Option<usize>,
+    /// Steps from one checkpoint to the next; a twentieth of all where `None`.
+    pub checkpoint_every: Option<usize>,
+    /// Steps from one look at the held-out images to the next; a tenth of all where `None`, 0 for never.
+    pub validate_every: Option<usize>,
+    /// Whether images are mirrored at random, left to right.
+    pub mirror: bool,
+    /// Share of the extent by which images are shifted at random, at most.
+    pub shift: f64,
+    /// Share of the truth that is spread evenly over all classes.
+    pub label_smoothing: f32,
+    /// The held-out images: a folder or CSV file like the data set.
+    pub validation: Option<PathBuf>,
+    /// The optimiser.
+    pub optimizer: OptimizerConfig,
+    /// The learning rate over the steps; a cosine from 1e-3 after a short rise where `None`.
+    pub learning_rate: Option<Schedule>,
+    /// Weights of the heads of networks with several.
+    pub supervision: Supervision,
+}
+
+impl Default for ClassifyConfig {
+    fn default() -> Self {
+        Self {
+            model: DEFAULT_MODEL.to_owned(),
+            seed: 0,
+            size: None,
+            steps: None,
+            batch: None,
+            checkpoint_every: None,
+            validate_every: None,
+            mirror: true,
+            shift: 0.1,
+            label_smoothing: 0.0,
+            validation: None,
+            optimizer: OptimizerConfig::adamw(),
+            learning_rate: None,
+            supervision: Supervision::Decay {
+                initial: FURTHER_HEADS,
+            },
+        }
+    }
+}
+
+impl ClassifyConfig {
+    /// Reads a TOML file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where it cannot be read, has an unknown key or a value that makes no sense.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        let config: Self = toml::from_str(&text).map_err(|e| ConfigError::Parse {
+            path: path.to_owned(),
+            reason: e.to_string(),
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Writes it as TOML, whole or not at all.
+    pub(super) fn write(&self, path: &Path) -> Result<(), ClassifyError> {
+        let text = toml::to_string_pretty(self).map_err(|e| ConfigError::Parse {
+            path: path.to_owned(),
+            reason: e.to_string(),
+        })?;
+        write_atomic(path, |w| w.write_all(text.as_bytes())).map_err(|e| ClassifyError::io(path, e))
+    }
+
+    /// Refuses numbers that make no sense, whatever the data.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`] with the first of them.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let count = |v: Option<usize>| v.unwrap_or(1);
+        let shown = |v: &dyn std::fmt::Debug| format!("{v:?}");
+        let own = Fault::first([
+            (
+                self.size
+                    .unwrap_or([1; 2])
+                    .iter()
+                    .all(|n| (1..=MOST_EXTENT).contains(n)),
+                "size",
+                "two numbers from 1 to 8192",
+                shown(&self.size.unwrap_or_default()),
+            ),
+            (
+                (1..=MOST_BATCH).contains(&count(self.batch)),
+                "batch",
+                "from 1 to 4096",
+                shown(&count(self.batch)),
+            ),
+            (
+                count(self.steps) >= 1,
+                "steps",
+                "at least 1",
+                shown(&count(self.steps)),
+            ),
+            (
+                count(self.checkpoint_every) >= 1,
+                "checkpoint_every",
+                "at least 1",
+                shown(&count(self.checkpoint_every)),
+            ),
+            (
+                (0.0..=0.5).contains(&self.shift),
+                "shift",
+                "from 0 to 0.5",
+                shown(&self.shift),
+            ),
+            (
+                (0.0..1.0).contains(&self.label_smoothing),
+                "label_smoothing",
+                "from 0 to below 1",
+                shown(&self.label_smoothing),
+            ),
+        ]);
+        let rate = self.learning_rate.and_then(|schedule| schedule.fault());
+        let parts = [
+            ("", own),
+            ("optimizer.", self.optimizer.fault()),
+            ("learning_rate.", rate),
+        ];
+        for (table, fault) in parts {
+            if let Some(fault) = fault {
+                return Err(ConfigError::Value {
+                    key: format!("{table}{}", fault.key),
+                    expected: fault.expected,
+                    found: fault.found,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The same with every choice made, for `images` training images of `size` on this kind of adapter.
+    pub(super) fn with_choices(
+        &self,
+        images: usize,
+        size: [usize; 2],
+        class: AdapterClass,
+    ) -> Self {
+        let usual = match class {
+            AdapterClass::Gpu => BATCH.0,
+            AdapterClass::CpuLike => BATCH.1,
+        };
+        let batch = self.batch.unwrap_or(usual.min(images.max(2)));
+        let epochs = (EPOCHS * images).div_ceil(batch);
+        let steps = self.steps.unwrap_or(epochs.clamp(STEPS.0, STEPS.1));
+        Self {
+            size: Some(size),
+            batch: Some(batch),
+            steps: Some(steps),
+            checkpoint_every: Some(self.checkpoint_every.unwrap_or(steps.div_ceil(20))),
+            validate_every: Some(self.validate_every.unwrap_or(steps.div_ceil(10))),
+            learning_rate: Some(self.learning_rate.unwrap_or(schedule(RATE, steps))),
+            ..self.clone()
+        }
+    }
+
+    /// The schedule of a run of so many steps with another rate than the usual.
+    pub fn schedule_from(rate: f64, steps: Option<usize>) -> Schedule {
+        schedule(rate, steps.unwrap_or(STEPS.0))
+    }
+
+    /// What the loop is told.
+    pub(super) fn loop_config(&self) -> TrainConfig {
+        TrainConfig {
+            seed: self.seed,
+            schedule: Length {
+                steps: self.steps,
+                checkpoint_every: self.checkpoint_every,
+                validate_every: self.validate_every,
+                ..Length::default()
+            },
+            loss: LossConfig::cross_entropy(self.label_smoothing),
+            supervision: self.supervision.clone(),
+            optimizer: Some(self.optimizer),
+            learning_rate: self.learning_rate,
+            ..TrainConfig::default()
+        }
+    }
+}
+
+/// Up over the first twentieth of the steps, then half a cosine down to 0.
+fn schedule(rate: f64, steps: usize) -> Schedule {
+    Schedule::Cosine {
+        initial: rate,
+        last: 0.0,
+        warm_up: (steps / 20).min(500) as u64,
+    }
+}

@@ -102,10 +102,14 @@ fn of_folder(folder: &Path) -> Result<Listing, ClassifyError> {
 }
 
 fn of_csv(path: &Path) -> Result<Listing, ClassifyError> {
+    if !path.exists() {
+        let problem = "there is no such folder or file; give a folder with a folder of images for each class, or a CSV file with the columns image,label";
+        return Err(ClassifyError::layout(path, problem));
+    }
     let is_csv = path
         .extension()
         .is_some_and(|e| e.eq_ignore_ascii_case("csv"));
-    if path.exists() && !is_csv {
+    if !is_csv {
         let problem = "is no folder and does not end in .csv; give a folder with a folder of images for each class, or a CSV file with the columns image,label";
         return Err(ClassifyError::layout(path, problem));
     }

@@ -29,8 +29,8 @@ pub fn write_shape(path: &Path, class: usize, channels: usize, seed: u64) {
     let centre = [0, 1].map(|_| rng.random_range(9..15) as f64);
     let radius = rng.random_range(5..8) as f64;
     let is_bright = |y: usize, x: usize| match class {
-        0 => (x + phase_x) / 3 % 2 == 0,
-        1 => ((y + phase_y) / 3 + (x + phase_x) / 3) % 2 == 0,
+        0 => ((x + phase_x) / 3).is_multiple_of(2),
+        1 => ((y + phase_y) / 3 + (x + phase_x) / 3).is_multiple_of(2),
         _ => (y as f64 - centre[0]).hypot(x as f64 - centre[1]) < radius,
     };
     let mut voxels = Vec::new();

@@ -39,9 +39,9 @@ pub(super) static MODEL: Model = Model {
 /// A U-Net++. Stage 0 has the finest resolution.
 ///
 /// All heads have the resolution of the input. The first is that of node (0, L), the whole network, which inference reads;
-/// head k is that of (0, L - k), the U-Net with k poolings fewer. With nnU-Net's weights ([`crate::losses::Supervision::Halving`]) a
+/// head k is that of (0, L - k), the U-Net with k poolings fewer. With nnU-Net's weights (supervision `halving`) a
 /// network counts half as much as the one with a pooling more, and the shallowest nothing; Zhou's weights are
-/// [`crate::losses::Supervision::Fixed`] with a 1 for each.
+/// supervision `fixed` with a 1 for each.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UNetPlusPlus {
     /// Channels of the input.

@@ -51,7 +51,7 @@ pub(super) fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
     vec![(&PLAIN, widths()), (&TILED, vec![vec![]])]
 }
 
-/// y[i] = sum over j of softmax over j of (q[i] . k[j] / sqrt(d)) v[j], for each head of d channels and all voxels i and j of
+/// `y[i]` = sum over j of softmax over j of (`q[i] . k[j]` / sqrt(d)) `v[j]`, for each head of d channels and all voxels i and j of
 /// a sample (Vaswani et al. 2017, eq. 1).
 ///
 /// Input (N, 3 E, D, H, W): the E channels of all queries, then those of keys and of values, each head by head, as timm's and

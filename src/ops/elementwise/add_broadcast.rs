@@ -11,7 +11,7 @@ use crate::ops::{
 };
 use crate::tensor::{Element, Shape};
 
-/// y[n] = x[n] + p; x, y (N, C, D, H, W), p (1, C, D, H, W). Gradients dy, and its sum over the samples in their order.
+/// `y[n] = x[n] + p`; x, y (N, C, D, H, W), p (1, C, D, H, W). Gradients dy, and its sum over the samples in their order.
 #[derive(Debug)]
 pub struct AddBroadcast;
 
@@ -80,7 +80,7 @@ impl Operator for AddBroadcast {
     }
 }
 
-/// Appends y[n] = x[n] + p for every sample; x (N, C, D, H, W), p (1, C, D, H, W).
+/// Appends `y[n] = x[n] + p` for every sample; x (N, C, D, H, W), p (1, C, D, H, W).
 ///
 /// # Errors
 /// [`OpError::Shape`] where p does not fit.

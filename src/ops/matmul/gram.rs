@@ -51,7 +51,7 @@ const PART_VOXELS: usize = 4096;
 /// Parts of the sum, at most.
 const MOST_PARTS: usize = 64;
 
-/// G[n] = F F^T / (C D H W), F the channels of sample n as rows of voxels: x (N, C, D, H, W) to G (N, 1, 1, C, C). Saves x.
+/// `G[n] = F F^T / (C D H W)`, F the channels of sample n as rows of voxels: x (N, C, D, H, W) to G (N, 1, 1, C, C). Saves x.
 ///
 /// Both triangles of the symmetric product are computed. Each dispatch binds one sample of x.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use crate::ops::{
 };
 use crate::tensor::{Element, Shape};
 
-/// y[n, c, z, y, o] = sum over l of W[o, l] x[n, c, z, y, l] + b[o]; x (N, C, D, H, L), W (O, L, 1, 1, 1), optionally b
+/// `y[n, c, z, y, o]` = sum over l of `W[o, l] x[n, c, z, y, l]`, plus `b[o]`; x (N, C, D, H, L), W (O, L, 1, 1, 1), optionally b
 /// (1, O, 1, 1, 1), y (N, C, D, H, O). Saves x.
 #[derive(Debug)]
 pub struct LinearLast;
@@ -232,7 +232,7 @@ impl Operator for LinearLastWeightGrad {
     }
 }
 
-/// db[o] = sum over all rows of dy[.., o] of [`LinearLast`]; dy (N, C, D, H, O), db (1, O, 1, 1, 1).
+/// `db[o]` = sum over all rows of `dy[.., o]` of [`LinearLast`]; dy (N, C, D, H, O), db (1, O, 1, 1, 1).
 #[derive(Debug)]
 pub struct LinearLastBiasGrad;
 

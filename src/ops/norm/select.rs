@@ -46,7 +46,7 @@ pub(super) static BACKWARD: Kernel = shipped_kernel! {
     access: &[Access::Read, Access::Read, Access::Write],
 };
 
-/// y[n] = table[index[n]]; table (S, C, 1, 1, 1), index (N, 1, 1, 1, 1) of whole numbers from 0 on, y (N, C, 1, 1, 1).
+/// `y[n] = table[index[n]]`; table (S, C, 1, 1, 1), index (N, 1, 1, 1, 1) of whole numbers from 0 on, y (N, C, 1, 1, 1).
 ///
 /// A row that is not there gives NaN. The gradient of a row is the sum over the samples that chose it, 0 where none did;
 /// the index has none.

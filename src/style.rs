@@ -40,6 +40,14 @@ pub enum Norm {
     },
 }
 
+impl Norm {
+    /// PyTorch's batch norm.
+    pub const BATCH: Self = Self::Batch {
+        eps: usual_eps(),
+        momentum: usual_momentum(),
+    };
+}
+
 /// An activation function.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
@@ -63,7 +71,7 @@ pub enum Nonlinearity {
 }
 
 /// PyTorch's and nnU-Net's.
-fn usual_eps() -> f32 {
+const fn usual_eps() -> f32 {
     1e-5
 }
 
@@ -73,7 +81,7 @@ fn usual_groups() -> usize {
 }
 
 /// PyTorch's.
-fn usual_momentum() -> f32 {
+const fn usual_momentum() -> f32 {
     0.1
 }
 

@@ -44,10 +44,7 @@ pub fn attention_unet(form: Form) -> UNetConfig {
     UNetConfig {
         encoder: Encoder::Plain,
         downsampling: Downsampling::MaxPooling,
-        norm: Norm::Batch {
-            eps: 1e-5,
-            momentum: 0.1,
-        },
+        norm: Norm::BATCH,
         nonlinearity: Nonlinearity::Relu,
         heads: vec![0],
         decoder: gated(DecoderStyle::default()),

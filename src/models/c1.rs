@@ -8,10 +8,9 @@
 use std::sync::Arc;
 
 use super::dilated::Making;
-use super::mobilenet::{BATCH_NORM, check_positive};
-use super::{Architecture, Blueprint, DilatedResNet, Form, Heads, Model, ModelError, Task};
+use super::{Architecture, Blueprint, DilatedResNet, Form, Heads, Model, ModelError, Task, checks};
 use crate::graph::{Graph, GraphError};
-use crate::nn::{ChannelDropout, LayerStyle, Mode, Nonlinearity, Padding, conv_layer};
+use crate::nn::{ChannelDropout, LayerStyle, Mode, Nonlinearity, Norm, Padding, conv_layer};
 use crate::ops::conv::ConvAttributes;
 use crate::ops::resample::{Mode as Resampling, resample};
 use crate::ops::{Build, ValueId};
@@ -57,7 +56,7 @@ pub struct C1Net {
 pub fn c1_deepsup(form: Form) -> C1Net {
     let layers = LayerStyle {
         dropout: 0.0,
-        norm: BATCH_NORM,
+        norm: Norm::BATCH,
         activation: Nonlinearity::Relu,
     };
     C1Net {
@@ -102,7 +101,7 @@ impl Architecture for C1Net {
 
     fn build(&self, graph: &mut Graph, image: ValueId, mode: Mode) -> Result<Heads, ModelError> {
         self.encoder.validate()?;
-        check_positive([
+        checks::positive([
             ("in_channels", self.in_channels),
             ("out_channels", self.out_channels),
         ])?;

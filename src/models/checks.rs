@@ -28,6 +28,18 @@ pub(super) fn above_zero<'a>(
     }
 }
 
+/// Checks that none of the numbers, each with its name, is 0.
+pub(super) fn positive<'a>(
+    numbers: impl IntoIterator<Item = (&'a str, usize)>,
+) -> Result<(), ModelError> {
+    match numbers.into_iter().find(|&(_, n)| n == 0) {
+        Some((name, _)) => Err(ModelError::Config(format!(
+            "`{name}` must be above 0, found 0"
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// Checks a share of channels that are dropped.
 pub(super) fn dropout(p: f32) -> Result<(), ModelError> {
     match (0.0..1.0).contains(&p) {

@@ -38,10 +38,7 @@ pub fn cicek_unet3d(in_channels: usize, out_channels: usize) -> UNetConfig {
         conv_bias: true,
         up_bias: false,
         dropout: 0.0,
-        norm: Norm::Batch {
-            eps: 1e-5,
-            momentum: 0.1,
-        },
+        norm: Norm::BATCH,
         nonlinearity: Nonlinearity::Relu,
         heads: vec![0],
         decoder: DecoderStyle::default(),

@@ -6,13 +6,12 @@
 use std::sync::Arc;
 
 use super::checks;
-use super::mobilenet::{BATCH_NORM, along};
 use super::registry::total_stride;
 use super::{Architecture, Blueprint, Form, Heads, Model, ModelError, Task};
 use crate::graph::{Graph, GraphError};
 use crate::nn::{
-    ChannelDropout, DenseLayer, LayerStyle, Mode, Nonlinearity, Padding, PreActivation, conv_layer,
-    dense_block, transposed_conv_layer_with,
+    ChannelDropout, DenseLayer, LayerStyle, Mode, Nonlinearity, Norm, Padding, PreActivation,
+    conv_layer, dense_block, transposed_conv_layer_with,
 };
 use crate::ops::conv::ConvAttributes;
 use crate::ops::layout::{concat, slice_channels};
@@ -85,11 +84,11 @@ fn fc_densenet(form: Form, growth: usize, layers: [usize; 6]) -> DenseUNet {
         first_features: 48,
         decoder: encoder[..stages - 1].to_vec(),
         encoder,
-        kernels: vec![along(form, 3); stages],
-        strides: [vec![[1; 3]], vec![along(form, 2); stages - 1]].concat(),
+        kernels: vec![form.along(3); stages],
+        strides: [vec![[1; 3]], vec![form.along(2); stages - 1]].concat(),
         layers: LayerStyle {
             dropout: 0.2,
-            norm: BATCH_NORM,
+            norm: Norm::BATCH,
             activation: Nonlinearity::Relu,
         },
         heads: vec![0],

@@ -5,12 +5,11 @@
 
 use std::sync::Arc;
 
-use super::mobilenet::{BATCH_NORM, IMAGENET, check_positive};
-use super::{Architecture, Form, Heads, Model, ModelError, Task};
+use super::{Architecture, Form, Heads, Model, ModelError, Task, checks};
 use crate::graph::{Graph, GraphError, Init};
 use crate::nn::{
-    ChannelDropout, DenseLayer, Mode, Nonlinearity, PreActivation, conv_layer_with, dense_block,
-    linear_layer, norm_layer_as,
+    ChannelDropout, DenseLayer, Mode, Nonlinearity, Norm, PreActivation, conv_layer_with,
+    dense_block, linear_layer, norm_layer_as,
 };
 use crate::ops::conv::ConvAttributes;
 use crate::ops::pool::{Window, avg_pool, global_avg_pool, max_pool};
@@ -22,7 +21,7 @@ pub(super) static DENSENET_121: Model = Model {
     title: "DenseNet-121",
     source: "Huang et al. 2017",
     task: Task::Classification,
-    published: IMAGENET,
+    published: Form::IMAGENET,
     of_form: |form| Ok(Arc::new(densenet121(form))),
     of_blueprint: None,
 };
@@ -148,7 +147,7 @@ impl DenseNet {
     /// # Errors
     /// [`ModelError::Config`] naming the number.
     pub fn validate(&self) -> Result<(), ModelError> {
-        check_positive([
+        checks::positive([
             ("in_channels", self.in_channels),
             ("out_channels", self.out_channels),
             ("growth_rate", self.growth_rate),
@@ -202,7 +201,7 @@ impl DenseNet {
             style: PreActivation {
                 bias: false,
                 dropout,
-                norm: BATCH_NORM,
+                norm: Norm::BATCH,
                 nonlinearity: Nonlinearity::Relu,
             },
         }
@@ -218,7 +217,7 @@ impl DenseNet {
             "norm0",
             graph,
             x,
-            BATCH_NORM,
+            Norm::BATCH,
             Some(Nonlinearity::Relu),
             mode,
         )?;

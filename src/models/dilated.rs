@@ -2,7 +2,6 @@
 //! as semantic-segmentation-pytorch builds it from basic blocks (He et al. 2016).
 
 use super::checks;
-use super::mobilenet::{along, check_positive};
 use super::{Blueprint, Form, ModelError};
 use crate::graph::{Graph, GraphError};
 use crate::nn::{ChannelDropout, ConvNorm, LayerStyle, Mode, centred, nonlinearity};
@@ -70,8 +69,8 @@ impl DilatedResNet {
             stem: 64,
             features: [64, 128, 256, 512],
             blocks: [2; 4],
-            kernels: [along(form, 3); 5],
-            strides: [along(form, 2); 3],
+            kernels: [form.along(3); 5],
+            strides: [form.along(2); 3],
             layers,
         }
     }
@@ -101,7 +100,7 @@ impl DilatedResNet {
     /// [`ModelError::Config`].
     pub fn validate(&self) -> Result<(), ModelError> {
         let least = |list: &[usize]| list.iter().copied().min().unwrap_or(0);
-        check_positive([
+        checks::positive([
             ("stem", self.stem),
             ("features", least(&self.features)),
             ("blocks", least(&self.blocks)),

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::mobilenet::{BATCH_NORM, scaled};
+use super::mobilenet::scaled;
 use super::mobilenet_v3::{Halvings, V3Features};
 use super::{Architecture, Blueprint, Form, Heads, Model, ModelError, Task, checks};
 use crate::graph::{Graph, GraphError};
@@ -69,7 +69,7 @@ impl LrAspp {
         [low, high]: [ValueId; 2],
         mode: Mode,
     ) -> Result<ValueId, GraphError> {
-        let reduce = ConvNorm::pointwise(BATCH_NORM, Some(Nonlinearity::Relu));
+        let reduce = ConvNorm::pointwise(Norm::BATCH, Some(Nonlinearity::Relu));
         let x = reduce.build(graph, high, self.inter, ["cbr.0", "cbr.1"], mode)?;
         let means = global_avg_pool(graph, high).map_err(|e| graph.blame(e))?;
         let factors = graph.scope("scale.1", |g| {

@@ -12,9 +12,8 @@
 
 use std::sync::Arc;
 
-use super::mobilenet::{IMAGENET, along, check_positive};
 use super::patches::{check_extent, tokens_of};
-use super::{Architecture, Form, Heads, Model, ModelError, OfForm, Task};
+use super::{Architecture, Form, Heads, Model, ModelError, OfForm, Task, checks};
 use crate::graph::{Graph, Init};
 use crate::nn::{MixerBlock, Mode, layer_norm_layer, linear_layer, patch_embedding};
 use crate::ops::ValueId;
@@ -52,7 +51,7 @@ impl Mixer {
             in_channels: form.channels,
             classes: form.classes,
             extent: form.extent,
-            patch: along(form, patch),
+            patch: form.along(patch),
             features,
             depth,
             hidden_tokens: features / 2,
@@ -75,7 +74,7 @@ impl Architecture for Mixer {
     }
 
     fn build(&self, graph: &mut Graph, image: ValueId, _mode: Mode) -> Result<Heads, ModelError> {
-        check_positive([
+        checks::positive([
             ("in_channels", self.in_channels),
             ("classes", self.classes),
             ("features", self.features),
@@ -115,7 +114,7 @@ const fn entry(name: &'static str, title: &'static str, of_form: OfForm) -> Mode
         title,
         source: "Tolstikhin et al. 2021",
         task: Task::Classification,
-        published: IMAGENET,
+        published: Form::IMAGENET,
         of_form,
         of_blueprint: None,
     }

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use super::mobilenet::along;
 use super::{Architecture, Blueprint, Form, Heads, Model, ModelError, Task, checks, total_stride};
 use crate::graph::{Graph, GraphError};
 use crate::nn::{
@@ -62,9 +61,9 @@ impl MobileUNet {
             in_channels: form.channels,
             out_channels: form.classes,
             features: (0..stages).map(|i| (32 << i).min(320)).collect(),
-            kernels: vec![along(form, 3); stages],
+            kernels: vec![form.along(3); stages],
             strides: (0..stages)
-                .map(|i| along(form, if i == 0 { 1 } else { 2 }))
+                .map(|i| form.along(if i == 0 { 1 } else { 2 }))
                 .collect(),
             blocks: (0..stages).map(|i| usize::from(i > 0)).collect(),
             expansion: EXPANSION,

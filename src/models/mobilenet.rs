@@ -1,22 +1,8 @@
-//! What the MobileNets share, some of it with other published networks: widths, windows, and the end of a classifier.
+//! What the MobileNets share, some of it with other classifiers: widths, and the end of a classifier.
 
-use super::{Form, ModelError};
 use crate::graph::{Graph, GraphError, Init};
-use crate::nn::{ChannelDropout, Norm, linear_layer};
+use crate::nn::{ChannelDropout, linear_layer};
 use crate::ops::ValueId;
-
-/// PyTorch's batch norm.
-pub(super) const BATCH_NORM: Norm = Norm::Batch {
-    eps: 1e-5,
-    momentum: 0.1,
-};
-
-/// What ImageNet's classifiers take.
-pub(super) const IMAGENET: Form = Form {
-    channels: 3,
-    classes: 1000,
-    extent: [1, 224, 224],
-};
 
 /// How fully connected layers of classifiers start, as torchvision has it.
 pub(super) const LINEAR_INIT: Init = Init::Normal { std: 0.01 };
@@ -29,29 +15,6 @@ pub(super) fn scaled(channels: usize, width: f64) -> usize {
     match (nearest as f64) < 0.9 * exact {
         true => nearest + 8,
         false => nearest,
-    }
-}
-
-/// `n` along H and W, and along D too unless images are slices.
-pub(super) fn along(form: Form, n: usize) -> [usize; 3] {
-    match form.extent[0] {
-        1 => [1, n, n],
-        _ => [n; 3],
-    }
-}
-
-/// Checks that none of the numbers is 0.
-///
-/// # Errors
-/// [`ModelError::Config`] that names the first one that is.
-pub(super) fn check_positive<'a>(
-    numbers: impl IntoIterator<Item = (&'a str, usize)>,
-) -> Result<(), ModelError> {
-    match numbers.into_iter().find(|&(_, n)| n == 0) {
-        Some((name, _)) => Err(ModelError::Config(format!(
-            "`{name}` must be above 0, found 0"
-        ))),
-        None => Ok(()),
     }
 }
 

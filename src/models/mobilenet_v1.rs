@@ -13,10 +13,10 @@
 
 use std::sync::Arc;
 
-use super::mobilenet::{BATCH_NORM, IMAGENET, along, classify, scaled};
+use super::mobilenet::{classify, scaled};
 use super::{Architecture, Form, Heads, Model, ModelError, OfForm, Task, checks};
 use crate::graph::{Graph, GraphError};
-use crate::nn::{ChannelDropout, ConvNorm, Mode, Nonlinearity, SeparableConv, centred};
+use crate::nn::{ChannelDropout, ConvNorm, Mode, Nonlinearity, Norm, SeparableConv, centred};
 use crate::ops::ValueId;
 use crate::ops::pool::global_avg_pool;
 
@@ -54,7 +54,7 @@ impl MobileNetV1 {
     /// The published network with `width` times its channels (the paper's alpha); for volumes where the form's extent
     /// is more than 1 along D.
     pub fn published(form: Form, width: f64) -> Self {
-        let [one, two] = [1, 2].map(|n| along(form, n));
+        let [one, two] = [1, 2].map(|n| form.along(n));
         let stages = [
             (64, 1, one),
             (128, 2, two),
@@ -65,7 +65,7 @@ impl MobileNetV1 {
         Self {
             in_channels: form.channels,
             classes: form.classes,
-            kernel: along(form, 3),
+            kernel: form.along(3),
             stem: scaled(32, width),
             stem_stride: two,
             stages: stages
@@ -90,7 +90,7 @@ impl MobileNetV1 {
             let block = SeparableConv {
                 kernel: self.kernel,
                 stride: if i == 0 { stage.stride } else { [1; 3] },
-                norm: BATCH_NORM,
+                norm: Norm::BATCH,
                 nonlinearity: Nonlinearity::Relu6,
                 dropout: None,
             };
@@ -124,7 +124,7 @@ impl Architecture for MobileNetV1 {
         let dropout = ChannelDropout::of(graph, self.dropout, mode)?;
         let stem = ConvNorm {
             attributes: centred(self.kernel, self.stem_stride, [1; 3]),
-            ..ConvNorm::pointwise(BATCH_NORM, Some(Nonlinearity::Relu6))
+            ..ConvNorm::pointwise(Norm::BATCH, Some(Nonlinearity::Relu6))
         };
         let mut x = stem.build(graph, image, self.stem, ["conv_stem", "bn1"], mode)?;
         for (i, stage) in self.stages.iter().enumerate() {
@@ -147,7 +147,7 @@ const fn entry(name: &'static str, title: &'static str, of_form: OfForm) -> Mode
         title,
         source: "Howard et al. 2017",
         task: Task::Classification,
-        published: IMAGENET,
+        published: Form::IMAGENET,
         of_form,
         of_blueprint: None,
     }

@@ -11,11 +11,11 @@
 
 use std::sync::Arc;
 
-use super::mobilenet::{BATCH_NORM, IMAGENET, along, classify, scaled};
+use super::mobilenet::{classify, scaled};
 use super::{Architecture, Form, Heads, Model, ModelError, OfForm, Task, checks};
 use crate::graph::{Graph, GraphError};
 use crate::nn::{
-    ChannelDropout, ConvNorm, InvertedResidual, Mode, Nonlinearity, ProjectionNames, centred,
+    ChannelDropout, ConvNorm, InvertedResidual, Mode, Nonlinearity, Norm, ProjectionNames, centred,
 };
 use crate::ops::ValueId;
 use crate::ops::pool::global_avg_pool;
@@ -58,7 +58,7 @@ impl MobileNetV2 {
     /// The published network with `width` times its channels (the last convolution never gets fewer); for volumes where
     /// the form's extent is more than 1 along D.
     pub fn published(form: Form, width: f64) -> Self {
-        let [one, two] = [1, 2].map(|n| along(form, n));
+        let [one, two] = [1, 2].map(|n| form.along(n));
         let stages = [
             (1, 16, 1, one),
             (6, 24, 2, two),
@@ -71,7 +71,7 @@ impl MobileNetV2 {
         Self {
             in_channels: form.channels,
             classes: form.classes,
-            kernel: along(form, 3),
+            kernel: form.along(3),
             stem: scaled(32, width),
             stem_stride: two,
             stages: stages
@@ -106,7 +106,7 @@ impl MobileNetV2 {
         let act = Some(Nonlinearity::Relu6);
         let stem = ConvNorm {
             attributes: centred(self.kernel, self.stem_stride, [1; 3]),
-            ..ConvNorm::pointwise(BATCH_NORM, act)
+            ..ConvNorm::pointwise(Norm::BATCH, act)
         };
         let mut x = stem.build_as(0, graph, image, self.stem, mode)?;
         let mut position = 1;
@@ -118,7 +118,7 @@ impl MobileNetV2 {
                     stride: if i == 0 { stage.stride } else { [1; 3] },
                     dilation: [1; 3],
                     squeeze: None,
-                    norm: BATCH_NORM,
+                    norm: Norm::BATCH,
                     nonlinearity: Nonlinearity::Relu6,
                     projection: ProjectionNames::Flat,
                 };
@@ -128,7 +128,7 @@ impl MobileNetV2 {
                 position += 1;
             }
         }
-        ConvNorm::pointwise(BATCH_NORM, act).build_as(position, graph, x, self.last, mode)
+        ConvNorm::pointwise(Norm::BATCH, act).build_as(position, graph, x, self.last, mode)
     }
 }
 
@@ -164,7 +164,7 @@ const fn entry(name: &'static str, title: &'static str, of_form: OfForm) -> Mode
         title,
         source: "Sandler et al. 2018",
         task: Task::Classification,
-        published: IMAGENET,
+        published: Form::IMAGENET,
         of_form,
         of_blueprint: None,
     }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::mobilenet::{IMAGENET, LINEAR_INIT, classify, scaled};
+use super::mobilenet::{LINEAR_INIT, classify, scaled};
 use super::{Architecture, Blueprint, Form, Heads, Model, ModelError, OfForm, Task, checks};
 use crate::graph::{Graph, GraphError};
 use crate::nn::{
@@ -327,7 +327,7 @@ const fn entry(name: &'static str, title: &'static str, of_form: OfForm) -> Mode
         title,
         source: "Howard et al. 2019",
         task: Task::Classification,
-        published: IMAGENET,
+        published: Form::IMAGENET,
         of_form,
         of_blueprint: None,
     }

@@ -28,6 +28,23 @@ pub struct Form {
     pub extent: [usize; 3],
 }
 
+impl Form {
+    /// What ImageNet's classifiers take.
+    pub(super) const IMAGENET: Self = Self {
+        channels: 3,
+        classes: 1000,
+        extent: [1, 224, 224],
+    };
+
+    /// `n` along H and W, and along D too unless images are slices.
+    pub(super) fn along(self, n: usize) -> [usize; 3] {
+        match self.extent[0] {
+            1 => [1, n, n],
+            _ => [n; 3],
+        }
+    }
+}
+
 /// The stages that suit a data set, as planned by nnU-Net's rules (finest first), for any family to follow: strides
 /// and features mean the same in each.
 #[derive(Clone, Debug, PartialEq)]

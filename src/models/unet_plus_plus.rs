@@ -65,10 +65,6 @@ pub struct UNetPlusPlus {
 impl UNetPlusPlus {
     /// MONAI's: five stages, instance norm, leaky ReLU of slope 0.1, all heads.
     pub fn monai(form: Form) -> Self {
-        let along = |n: usize| match form.extent[0] {
-            1 => [1, n, n],
-            _ => [n; 3],
-        };
         let features = vec![32, 32, 64, 128, 256];
         let stages = features.len();
         Self {
@@ -76,9 +72,9 @@ impl UNetPlusPlus {
             out_channels: form.classes,
             features,
             last_features: 32,
-            kernels: vec![along(3); stages],
+            kernels: vec![form.along(3); stages],
             strides: (0..stages)
-                .map(|stage| if stage == 0 { [1; 3] } else { along(2) })
+                .map(|stage| if stage == 0 { [1; 3] } else { form.along(2) })
                 .collect(),
             layers: LayerStyle {
                 dropout: 0.0,

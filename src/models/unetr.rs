@@ -8,9 +8,8 @@
 use std::sync::Arc;
 
 use super::checks;
-use super::mobilenet::check_positive;
 use super::patches::{check_extent, tokens_of};
-use super::{Architecture, Blueprint, Form, Heads, Model, ModelError, Task};
+use super::{Architecture, Blueprint, Form, Heads, Model, ModelError, Task, total_stride};
 use crate::graph::{Axes, Graph, GraphError, Init};
 use crate::nn::{
     ChannelDropout, ConvNorm, LayerStyle, Mode, Padding, TransformerBlock, TransformerNames,
@@ -73,10 +72,6 @@ impl Unetr {
     /// The published network: 12 blocks of 768 features and 12 heads, patches of 16 voxels a side, 16 channels at the
     /// finest stage; for slices where the form's extent is 1 along D.
     pub fn published(form: Form) -> Self {
-        let along = |n| match form.extent[0] {
-            1 => [1, n, n],
-            _ => [n; 3],
-        };
         Self {
             in_channels: form.channels,
             out_channels: form.classes,
@@ -86,8 +81,8 @@ impl Unetr {
             attention_heads: 12,
             hidden: 3072,
             features: vec![16, 32, 64, 128],
-            kernels: vec![along(3); 4],
-            strides: [&[[1; 3]][..], &[along(2); 4]].concat(),
+            kernels: vec![form.along(3); 4],
+            strides: [&[[1; 3]][..], &[form.along(2); 4]].concat(),
             heads: vec![0],
             layers: LayerStyle::default(),
         }
@@ -120,9 +115,7 @@ impl Unetr {
 
     /// Extent (D, H, W) of a patch.
     pub fn patch(&self) -> [usize; 3] {
-        self.strides.iter().fold([1; 3], |total, stride| {
-            std::array::from_fn(|axis| total[axis] * stride[axis])
-        })
+        total_stride(&self.strides)
     }
 
     /// Number of stages, that of the tokens among them.
@@ -141,7 +134,7 @@ impl Unetr {
             ("attention_heads", self.attention_heads),
             ("hidden", self.hidden),
         ];
-        check_positive(numbers.into_iter().chain(features))?;
+        checks::positive(numbers.into_iter().chain(features))?;
         let stages = self.stages();
         let lists = [
             ("kernels", stages - 1, self.kernels.len()),
@@ -156,12 +149,7 @@ impl Unetr {
             )));
         }
         checks::heads(&self.heads, stages - 1)?;
-        if let Some(fault) = self.layers.fault() {
-            return Err(ModelError::Config(format!(
-                "`{}` must be {}, found {}",
-                fault.key, fault.expected, fault.found
-            )));
-        }
+        checks::layers(&self.layers)?;
         tokens_of(self.extent, self.patch())
     }
 

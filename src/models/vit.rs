@@ -12,9 +12,8 @@
 
 use std::sync::Arc;
 
-use super::mobilenet::{IMAGENET, along, check_positive};
 use super::patches::{check_extent, tokens_of};
-use super::{Architecture, Form, Heads, Model, ModelError, OfForm, Task};
+use super::{Architecture, Form, Heads, Model, ModelError, OfForm, Task, checks};
 use crate::graph::{Axes, Graph, GraphError, Init};
 use crate::nn::{
     Mode, TransformerBlock, TransformerNames, layer_norm_layer, linear_layer, patch_embedding,
@@ -59,7 +58,7 @@ impl VisionTransformer {
             in_channels: form.channels,
             classes: form.classes,
             extent: form.extent,
-            patch: along(form, patch),
+            patch: form.along(patch),
             features,
             depth,
             heads: features / 64,
@@ -100,7 +99,7 @@ impl Architecture for VisionTransformer {
     }
 
     fn build(&self, graph: &mut Graph, image: ValueId, _mode: Mode) -> Result<Heads, ModelError> {
-        check_positive([
+        checks::positive([
             ("in_channels", self.in_channels),
             ("classes", self.classes),
             ("features", self.features),
@@ -147,7 +146,7 @@ const fn entry(
         title,
         source,
         task: Task::Classification,
-        published: IMAGENET,
+        published: Form::IMAGENET,
         of_form,
         of_blueprint: None,
     }

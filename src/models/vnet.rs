@@ -37,12 +37,6 @@ const BATCH_NORM_CONVS: ([usize; 4], [usize; 4]) = ([1, 2, 3, 2], [1, 1, 2, 2]);
 /// Extent of the kernels along axes that are fine enough.
 const KERNEL: usize = 5;
 
-/// MONAI's: PyTorch's usual numbers.
-const BATCH: Norm = Norm::Batch {
-    eps: 1e-5,
-    momentum: 0.1,
-};
-
 /// The first stage with dropout before the convolutions of the encoder, and before the transposed convolution of the
 /// decoder.
 const FIRST_DROPPED_DOWN: usize = 3;
@@ -143,12 +137,8 @@ impl VNetConfig {
 
     /// A network of that many stages, halved from stage to stage; in 2D where the extent has one slice.
     pub fn of(vnet: VNetForm, form: Form, features: &[usize]) -> Self {
-        let along = |n: usize| match form.extent[0] {
-            1 => [1, n, n],
-            _ => [n; 3],
-        };
         let stages = features.len();
-        let mut strides = vec![along(2); stages];
+        let mut strides = vec![form.along(2); stages];
         strides[..1.min(stages)].fill([1; 3]);
         let (encoder, decoder) = match vnet {
             VNetForm::Published => PUBLISHED_CONVS,
@@ -158,7 +148,7 @@ impl VNetConfig {
             in_channels: form.channels,
             out_channels: form.classes,
             features: features.to_vec(),
-            kernels: vec![along(KERNEL); stages],
+            kernels: vec![form.along(KERNEL); stages],
             strides,
             encoder_convs: stretched(&encoder, stages.saturating_sub(1)),
             decoder_convs: stretched(&decoder, stages.saturating_sub(1)),
@@ -215,7 +205,7 @@ impl VNetConfig {
     fn norm(&self) -> Norm {
         match self.form {
             VNetForm::Published => Norm::None,
-            VNetForm::BatchNorm => BATCH,
+            VNetForm::BatchNorm => Norm::BATCH,
         }
     }
 

@@ -15,8 +15,8 @@
 
 use std::sync::Arc;
 
-use super::mobilenet::{LINEAR_INIT, check_positive};
-use super::{Architecture, Form, Heads, Model, ModelError, Task};
+use super::mobilenet::LINEAR_INIT;
+use super::{Architecture, Form, Heads, Model, ModelError, Task, checks};
 use crate::graph::{Graph, GraphError};
 use crate::nn::{ChannelDropout, Mode, Nonlinearity, conv_layer_with, linear_layer, nonlinearity};
 use crate::ops::conv::ConvAttributes;
@@ -167,7 +167,7 @@ impl WangNet {
     fn validate(&self, extent: [usize; 3]) -> Result<(), ModelError> {
         let wrong = |what: String| Err(ModelError::Config(what));
         let smallest = |stage: &Vec<usize>| stage.iter().copied().min().unwrap_or(0);
-        check_positive([
+        checks::positive([
             ("in_channels", self.in_channels),
             ("out_channels", self.out_channels),
             (

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::{CliError, Output};
 use crate::run::RunFolder;
+use crate::train::{TrainConfig, TrainError};
 use crate::weights::{ImportedModel, ModelChoice};
 use crate::words::{counted, extent};
 
@@ -16,13 +17,16 @@ Examples:
   voxseg import nnunet nnUNetTrainer__nnUNetPlans__3d_fullres -o runs/heart --fold 0
   voxseg import nnunet nnUNetTrainer__nnUNetPlans__2d -o runs/cells --checkpoint checkpoint_best.pth
   voxseg predict runs/heart -i imagesTs -o out
+  voxseg import nnunet nnUNetTrainer__nnUNetPlans__3d_fullres -o runs/heart --fold 0 --checkpoint checkpoint_latest.pth
+  voxseg train Dataset027_ACDC -o runs/heart --resume
   voxseg train Dataset027_ACDC -o runs/tuned --from runs/heart --steps 2000
 
 nnunet: DIR is a trained model of nnU-Net v2, with plans.json, dataset.json and fold_K/checkpoint_final.pth. Networks are
 PlainConvUNet and ResidualEncoderUNet in 2D and 3D; cascades, swapped axes and readers that reorient are refused by name. A
-fold becomes a run, which predicts with the same weights, spacing and normalisation, and from which `voxseg
-train --from` goes on; momentum, learning rate and augmentation of nnU-Net's training stay behind. The checkpoint is read
-without running what its pickle asks for.")]
+fold becomes a run, which predicts with the same weights, spacing and normalisation. `voxseg train --from` begins a new
+training with its weights; `voxseg train --resume` goes on with nnU-Net's own, at its epoch, with its momentum and learning
+rate, under the config.toml that is written, whose schedule.steps may be changed before. For the same fold, first put nnU-Net's
+splits_final.json into RUN. Augmentation is voxseg's. The checkpoint is read without running what its pickle asks for.")]
 pub struct ImportArgs {
     /// Whose model it is.
     #[arg(value_enum)]
@@ -63,14 +67,29 @@ pub fn run(args: &ImportArgs, output: &Output) -> Result<(), CliError> {
     };
     let model = ImportedModel::read(&args.dir, &choice)?;
     let folder = RunFolder::new(&args.output);
+    let training = model.training.as_ref();
+    let config = training.map(|training| TrainConfig::of_import(&model, training));
+    let config = config.transpose().map_err(TrainError::from)?;
     model.write(&folder)?;
+    if let Some(config) = config {
+        config.write(&folder.config()).map_err(TrainError::from)?;
+    }
     for remark in &model.remarks {
         output.news(&format!("note: {remark}"));
     }
     let parameters: usize = model.tensors.values().map(|t| t.data.len()).sum();
     let plan = &model.plan;
+    let done = match training {
+        Some(training) if training.step < training.steps => format!(
+            "\n{} of {} steps trained; `voxseg train DATASET -o {} --resume` goes on",
+            training.step,
+            training.steps,
+            args.output.display()
+        ),
+        _ => String::new(),
+    };
     let text = format!(
-        "{}: {} from {}\n{}, {} parameters, patch {}, {}",
+        "{}: {} from {}\n{}, {} parameters, patch {}, {}{done}",
         args.output.display(),
         model.configuration,
         model.checkpoint.display(),
@@ -83,7 +102,9 @@ pub fn run(args: &ImportArgs, output: &Output) -> Result<(), CliError> {
         "run": args.output,
         "checkpoint": model.checkpoint,
         "configuration": model.configuration,
-        "epochs": model.epochs,
+        "fold": model.fold,
+        "steps_done": training.map(|training| training.step),
+        "steps": training.map(|training| training.steps),
         "parameters": parameters,
         "patch": plan.patch,
         "remarks": model.remarks,

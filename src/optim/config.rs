@@ -180,11 +180,15 @@ impl OptimizerConfig {
     }
 
     /// The prefixes of the states that each parameter has.
-    fn states(&self) -> &'static [&'static str] {
-        match self {
+    /// The names of what is kept for `parameter` from step to step, each of the parameter's shape.
+    pub fn state_names(&self, parameter: &str) -> impl Iterator<Item = String> {
+        let prefixes: &[&str] = match self {
             Self::Sgd { .. } => &["momentum"],
             Self::AdamW { .. } => &["adam.m", "adam.v"],
-        }
+        };
+        prefixes
+            .iter()
+            .map(move |prefix| format!("{prefix}/{parameter}"))
     }
 
     fn update(&self) -> Arc<dyn Operator> {
@@ -229,8 +233,7 @@ pub struct Optimizer {
 /// Appends one step: the norm of all gradients, then an update in place of each parameter.
 ///
 /// `grads` maps parameters to their gradients, as [`crate::graph::differentiate`] gives them; parameters left out stay as
-/// they are. The states are named `momentum/<parameter>`, or `adam.m/<parameter>` and `adam.v/<parameter>`, and start at 0.
-/// Call it outside of any scope of names.
+/// they are. The states have the names of [`OptimizerConfig::state_names`] and start at 0. Call it outside of any scope of names.
 ///
 /// # Errors
 /// [`GraphError::DuplicateName`] where the graph has an optimiser already; [`GraphError::Node`] where there is no gradient,
@@ -265,8 +268,8 @@ pub fn append_scaled_optimizer(
         let value = graph.value(parameter);
         let (name, shape) = (value.name.clone(), value.shape);
         let mut inputs = vec![parameter];
-        for prefix in config.states() {
-            inputs.push(graph.state(&format!("{prefix}/{name}"), shape, Init::Constant(0.0))?);
+        for state in config.state_names(&name) {
+            inputs.push(graph.state(&state, shape, Init::Constant(0.0))?);
         }
         inputs.extend([grad, hyper, norm.scale]);
         graph.node(config.update(), &inputs)?;

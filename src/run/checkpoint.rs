@@ -77,8 +77,20 @@ pub struct CheckpointInfo {
     pub best: Option<f64>,
     /// The moving average itself.
     pub average: Option<f64>,
-    /// Hash of the configuration that decides the numbers.
+    /// Hash of the configuration that decides the numbers; empty where another program wrote what is in it.
     pub configuration: String,
+}
+
+impl CheckpointInfo {
+    /// That of weights of another program after `step` steps.
+    pub fn imported(step: usize) -> Self {
+        Self {
+            step,
+            best: None,
+            average: None,
+            configuration: String::new(),
+        }
+    }
 }
 
 const FORMAT: &str = "voxseg checkpoint 1";
@@ -202,12 +214,13 @@ fn host_tensor(name: &str, view: &TensorView<'_>) -> Result<HostTensor, String> 
 }
 
 impl Checkpoint {
-    /// Refuses a checkpoint of another configuration.
+    /// Refuses a checkpoint of another configuration. One of another program has none, and fits any.
     ///
     /// # Errors
     /// [`CheckpointError::OtherConfiguration`].
     pub fn expect_configuration(&self, expected: &str) -> Result<(), CheckpointError> {
-        if self.info.configuration == expected {
+        let found = &self.info.configuration;
+        if found == expected || found.is_empty() {
             return Ok(());
         }
         Err(CheckpointError::OtherConfiguration {

@@ -104,11 +104,6 @@ pub(super) fn foreign(
     }
     Ok(Inherited {
         tensors: found.tensors,
-        info: CheckpointInfo {
-            step: 0,
-            best: None,
-            average: None,
-            configuration: String::new(),
-        },
+        info: CheckpointInfo::imported(0),
     })
 }

@@ -5,6 +5,7 @@ mod choices;
 mod config;
 mod error;
 mod gradients;
+mod imported;
 mod inherit;
 mod loader;
 mod log;

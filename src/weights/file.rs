@@ -46,6 +46,8 @@ enum Source {
         archive: Box<Archive>,
         values: Values,
         outermost: Place,
+        /// The dictionary with the tensors.
+        state: Place,
     },
     /// The whole file.
     Safetensors(Vec<u8>),
@@ -85,18 +87,18 @@ impl WeightsFile {
     fn pytorch(path: &Path) -> Result<Self, WeightsError> {
         let archive = Archive::open(path)?;
         let (values, outermost) = pickle::read(&archive.pickle()?).map_err(|f| told(path, f))?;
-        let mut tensors = BTreeMap::new();
-        let mut state = Some(outermost);
-        for _ in 0..DEEPEST {
-            let Some(place) = state else { break };
-            state = USUAL_KEYS
-                .iter()
-                .filter_map(|key| values.get(place, key))
-                .find(|&at| matches!(values.at(at), Value::Dictionary(_)));
-            if state.is_none() {
-                tensors = tensors_of(&values, place);
-            }
+        let inner = |place| {
+            let keys = USUAL_KEYS.iter();
+            let mut found = keys.filter_map(|key| values.get(place, key));
+            found.find(|&at| matches!(values.at(at), Value::Dictionary(_)))
+        };
+        let mut state = outermost;
+        for _ in 1..DEEPEST {
+            state = inner(state).unwrap_or(state);
         }
+        let tensors: BTreeMap<String, View> = tensors_of(&values, state)
+            .map(|(name, view)| (name.to_owned(), view.clone()))
+            .collect();
         if tensors.is_empty() {
             return Err(WeightsError::NoTensors {
                 path: path.to_owned(),
@@ -107,6 +109,7 @@ impl WeightsFile {
             archive: archive.into(),
             values,
             outermost,
+            state,
         };
         Ok(Self::new(path, tensors, source))
     }
@@ -164,15 +167,23 @@ impl WeightsFile {
     /// [`WeightsError::Tensor`] where there is none of that name, or where it reaches beyond its storage;
     /// [`WeightsError::Damaged`] where its storage is cut off.
     pub fn read(&mut self, name: &str) -> Result<Vec<f32>, WeightsError> {
-        let bad = |reason: String| WeightsError::Tensor {
+        let Some(view) = self.tensors.get(name).cloned() else {
+            return Err(WeightsError::Tensor {
+                path: self.path.clone(),
+                name: name.to_owned(),
+                reason: "there is no tensor of this name".into(),
+            });
+        };
+        self.read_view(name, &view)
+    }
+
+    /// The numbers of `view`, which errors call `name`.
+    pub(super) fn read_view(&mut self, name: &str, view: &View) -> Result<Vec<f32>, WeightsError> {
+        let len = view.checked_len().map_err(|reason| WeightsError::Tensor {
             path: self.path.clone(),
             name: name.to_owned(),
             reason,
-        };
-        let Some(view) = self.tensors.get(name) else {
-            return Err(bad("there is no tensor of this name".into()));
-        };
-        let len = view.checked_len().map_err(bad)?;
+        })?;
         match &self.source {
             Source::Safetensors(bytes) => {
                 let from: usize = view.storage.key.parse().unwrap_or(usize::MAX);
@@ -209,14 +220,34 @@ impl WeightsFile {
     }
 
     fn at(&self, keys: &[&str]) -> Option<(&Values, Place)> {
-        let Source::PyTorch {
-            values, outermost, ..
-        } = &self.source
-        else {
-            return None;
-        };
+        let (values, outermost) = self.pickled()?;
         let find = |place, key: &&str| values.get(place, key);
-        Some((values, keys.iter().try_fold(*outermost, find)?))
+        Some((values, keys.iter().try_fold(outermost, find)?))
+    }
+
+    /// All values of a PyTorch checkpoint, and the outermost.
+    pub(super) fn pickled(&self) -> Option<(&Values, Place)> {
+        match &self.source {
+            Source::PyTorch {
+                values, outermost, ..
+            } => Some((values, *outermost)),
+            Source::Safetensors(_) => None,
+        }
+    }
+
+    /// Name and place of each tensor of a PyTorch checkpoint in the order of its state dict, which is that of
+    /// the module; none of a safetensors file, which has no order.
+    pub(super) fn in_order(&self) -> impl Iterator<Item = (&str, &View)> {
+        let of_state = match &self.source {
+            Source::PyTorch { values, state, .. } => Some(tensors_of(values, *state)),
+            Source::Safetensors(_) => None,
+        };
+        of_state.into_iter().flatten()
+    }
+
+    /// Where the tensor `name` lies.
+    pub(super) fn view(&self, name: &str) -> Option<&View> {
+        self.tensors.get(name)
     }
 }
 
@@ -233,15 +264,10 @@ fn told(path: &Path, fault: Fault) -> WeightsError {
     }
 }
 
-/// The tensors of a dictionary.
-fn tensors_of(values: &Values, place: Place) -> BTreeMap<String, View> {
-    let tensors = values
-        .entries(place)
-        .filter_map(|(name, at)| match values.at(at) {
-            Value::Tensor(view) => Some((name.to_owned(), View::clone(view))),
-            _ => None,
-        });
-    tensors.collect()
+/// The tensors of a dictionary in its order.
+fn tensors_of(values: &Values, place: Place) -> impl Iterator<Item = (&str, &View)> {
+    let entries = values.entries(place);
+    entries.filter_map(|(name, at)| Some((name, values.tensor(at)?)))
 }
 
 /// What a pickle holds instead of tensors, in words.

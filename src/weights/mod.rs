@@ -8,6 +8,7 @@ mod file;
 mod names;
 mod nnunet;
 mod pickle;
+mod training;
 mod value;
 
 pub use element::StoredType;
@@ -15,3 +16,4 @@ pub use error::{Misfit, Misshapen, WeightsError};
 pub use file::WeightsFile;
 pub use names::{Fitted, fit, fit_body, fit_shapes, load_into, save_safetensors};
 pub use nnunet::{ImportedModel, ModelChoice};
+pub use training::ImportedTraining;

@@ -79,10 +79,7 @@ fn matched(
     wanted: &BTreeMap<String, NetworkTensor>,
     is_left: &dyn Fn(&Misshapen) -> bool,
 ) -> Result<Fitted, WeightsError> {
-    let shapes: BTreeMap<String, Vec<usize>> = file
-        .shapes()
-        .map(|(name, shape)| (name.to_owned(), shape.to_vec()))
-        .collect();
+    let shapes = shapes_of(file);
     let found = resolve(&shapes, wanted);
     let has_axes = |axes| {
         shapes
@@ -125,6 +122,25 @@ fn matched(
         tensors.insert(name.clone(), HostTensor { shape, data });
     }
     Ok(Fitted { tensors, left })
+}
+
+/// The name in `file` of each tensor of a network with `wanted` that it has.
+pub(super) fn sources(
+    file: &WeightsFile,
+    wanted: &BTreeMap<String, NetworkTensor>,
+) -> BTreeMap<String, String> {
+    let shapes = shapes_of(file);
+    let found = resolve(&shapes, wanted).into_iter();
+    let ours = found.filter(|(name, _)| wanted.contains_key(name));
+    ours.map(|(name, source)| (name, source.name.to_owned()))
+        .collect()
+}
+
+fn shapes_of(file: &WeightsFile) -> BTreeMap<String, Vec<usize>> {
+    let shapes = file.shapes();
+    shapes
+        .map(|(name, shape)| (name.to_owned(), shape.to_vec()))
+        .collect()
 }
 
 /// Puts the weights of `file` in place of those of the network in `graph`. What else `parameters` has, such as the state of an

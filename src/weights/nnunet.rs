@@ -10,15 +10,13 @@ use super::architecture::{Source, axes, network};
 use super::error::WeightsError;
 use super::file::WeightsFile;
 use super::names::fit;
+use super::training::ImportedTraining;
 use crate::dataset::{
     ChannelPlan, Description, IntensityProperties, Normalisation, Plan, Preprocessing,
 };
 use crate::run::checkpoint::{self, CheckpointInfo};
 use crate::run::{RunFolder, mirror_axes, plan_tensors};
 use crate::tensor::HostTensor;
-
-/// Steps of an epoch of nnU-Net's trainer.
-const STEPS_AN_EPOCH: usize = 250;
 
 /// Configurations in a row that inherit from each other.
 const MOST_PARENTS: usize = 8;
@@ -45,8 +43,10 @@ pub struct ImportedModel {
     pub checkpoint: PathBuf,
     /// The configuration that was taken.
     pub configuration: String,
-    /// Epochs that it was trained for, where it says so.
-    pub epochs: Option<usize>,
+    /// The fold that it was trained on, 0 to 4 or all.
+    pub fold: String,
+    /// How its training can be gone on with; where it cannot, a remark says why.
+    pub training: Option<ImportedTraining>,
     /// What the user should know.
     pub remarks: Vec<String>,
 }
@@ -73,6 +73,8 @@ struct Configuration {
     normalization_schemes: Vec<String>,
     use_mask_for_norm: Vec<bool>,
     resampling_fn_data: Option<String>,
+    #[serde(default)]
+    batch_dice: bool,
     architecture: Option<Value>,
     previous_stage: Option<String>,
 }
@@ -100,19 +102,29 @@ impl ImportedModel {
         if let Some(what) = plan.contradiction() {
             return Err(WeightsError::input(&path, format!("{name}: {what}")));
         }
-        let tensors = fit(&mut file, &plan_tensors(&plan)?)?;
-        let epochs = file.entry(&["current_epoch"]).and_then(|n| n.parse().ok());
+        let wanted = plan_tensors(&plan)?;
+        let tensors = fit(&mut file, &wanted)?;
+        let mut remarks = remarks(&plan, &file);
+        let training = ImportedTraining::read(&mut file, &wanted, configuration.batch_dice)
+            .map_err(|why| {
+                remarks.push(format!(
+                    "its training cannot be resumed: {why}; `voxseg train --from` begins a new one with its weights"
+                ));
+            })
+            .ok();
         Ok(Self {
-            remarks: remarks(&plan, &file),
+            remarks,
             plan,
             tensors,
+            fold: fold_of(&checkpoint),
             checkpoint,
             configuration: name,
-            epochs,
+            training,
         })
     }
 
-    /// Makes a run of it, which `voxseg predict` uses: the final checkpoint and plan.json, the plan last.
+    /// Makes a run of it, which `voxseg predict` uses: the final checkpoint and plan.json, the plan last; and, where its
+    /// training can be gone on with, the latest checkpoint, which has the optimiser's state as well.
     ///
     /// # Errors
     /// [`WeightsError::Input`] where `run` is not new or empty; those of the file system.
@@ -127,15 +139,27 @@ impl ImportedModel {
             let problem = "is not empty; give a new folder, so that nothing is overwritten";
             return Err(WeightsError::input(root, problem));
         }
-        let info = CheckpointInfo {
-            step: self.epochs.unwrap_or(0).saturating_mul(STEPS_AN_EPOCH),
-            best: None,
-            average: None,
-            configuration: format!("nnU-Net {}", self.configuration),
-        };
+        let training = self.training.as_ref();
+        let info = CheckpointInfo::imported(training.map_or(0, |training| training.step));
         checkpoint::write(&run.last(), &self.tensors, &info)?;
+        if let Some(training) = training {
+            let mut all = self.tensors.clone();
+            for (name, velocity) in &training.velocities {
+                let states = training.optimizer.state_names(name);
+                all.extend(states.map(|state| (state, velocity.clone())));
+            }
+            checkpoint::write(&run.latest(), &all, &info)?;
+        }
         Ok(self.plan.write(&run.plan())?)
     }
+}
+
+/// The fold of fold_K/CHECKPOINT.
+fn fold_of(checkpoint: &Path) -> String {
+    let folder = checkpoint.parent().and_then(Path::file_name);
+    let name = folder.map(|name| name.to_string_lossy().into_owned());
+    let name = name.unwrap_or_default();
+    name.strip_prefix("fold_").unwrap_or(&name).to_owned()
 }
 
 fn parsed<T>(path: &Path, result: serde_json::Result<T>) -> Result<T, WeightsError> {

@@ -74,7 +74,8 @@ impl<'a> Machine<'a> {
             b'0' => self.drop_top()?,
             b'1' => drop(self.since_mark()?),
             b'2' => self.duplicate()?,
-            b'N' | b'\x88' | b'\x89' => self.push(Value::Inert),
+            b'N' => self.push(Value::Inert),
+            b'\x88' | b'\x89' => self.push(Value::Truth(opcode == b'\x88')),
             b'J' | b'K' | b'M' | b'\x8a' | b'\x8b' | b'G' => self.number(opcode)?,
             b'X' | b'\x8c' | b'\x8d' => self.text(opcode)?,
             b'T' | b'U' | b'B' | b'C' | b'\x8e' | b'\x96' => self.raw_bytes(opcode)?,
@@ -191,10 +192,8 @@ impl<'a> Machine<'a> {
             b'M' => Value::Int(self.unsigned(2)? as i64),
             b'\x8a' => long(self.counted(1)?),
             b'\x8b' => long(self.counted(4)?),
-            _ => {
-                self.skip(8)?;
-                Value::Inert
-            }
+            // The only number of a pickle that begins with its highest byte.
+            _ => Value::Float(f64::from_bits(self.unsigned(8)?.swap_bytes())),
         };
         self.push(value);
         Ok(())

@@ -10,6 +10,8 @@ pub(super) type Place = u32;
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     Int(i64),
+    Float(f64),
+    Truth(bool),
     Text(Box<str>),
     /// A list, tuple or set.
     Sequence(Vec<Place>),
@@ -18,7 +20,7 @@ pub(super) enum Value {
     Name(Known),
     Storage(Box<Storage>),
     Tensor(Box<View>),
-    /// None, a truth value, a fraction, bytes, a number of numpy's, a device: nothing that weights need.
+    /// None, bytes, a number of numpy's, a device: nothing that weights need.
     Inert,
 }
 
@@ -128,6 +130,29 @@ impl Values {
         }
     }
 
+    /// A number, whole or not.
+    pub(super) fn number(&self, place: Place) -> Option<f64> {
+        match *self.at(place) {
+            Value::Int(n) => Some(n as f64),
+            Value::Float(n) => Some(n),
+            _ => None,
+        }
+    }
+
+    pub(super) fn truth(&self, place: Place) -> Option<bool> {
+        match *self.at(place) {
+            Value::Truth(truth) => Some(truth),
+            _ => None,
+        }
+    }
+
+    pub(super) fn tensor(&self, place: Place) -> Option<&View> {
+        match self.at(place) {
+            Value::Tensor(view) => Some(view),
+            _ => None,
+        }
+    }
+
     pub(super) fn sequence(&self, place: Place) -> Option<&[Place]> {
         match self.at(place) {
             Value::Sequence(list) => Some(list),
@@ -135,15 +160,24 @@ impl Values {
         }
     }
 
-    /// Key and value of each text key of a dictionary.
-    pub(super) fn entries(&self, place: Place) -> impl Iterator<Item = (&str, Place)> {
+    fn pairs(&self, place: Place) -> impl Iterator<Item = &(Place, Place)> {
         let pairs = match self.at(place) {
             Value::Dictionary(pairs) => pairs.as_slice(),
             _ => &[],
         };
-        pairs
-            .iter()
-            .filter_map(|&(key, value)| Some((self.text(key)?, value)))
+        pairs.iter()
+    }
+
+    /// Key and value of each text key of a dictionary.
+    pub(super) fn entries(&self, place: Place) -> impl Iterator<Item = (&str, Place)> {
+        let pairs = self.pairs(place);
+        pairs.filter_map(|&(key, value)| Some((self.text(key)?, value)))
+    }
+
+    /// Key and value of each key of a dictionary that is a number from 0 on.
+    pub(super) fn numbered(&self, place: Place) -> impl Iterator<Item = (usize, Place)> {
+        let pairs = self.pairs(place);
+        pairs.filter_map(|&(key, value)| Some((self.size(key)?, value)))
     }
 
     /// The entry `key` of a dictionary; of several the last, as in Python.

@@ -3,12 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rawzip::{ZipArchive, ZipArchiveWriter};
 use serde_json::{Value, json};
 use voxseg::dataset::Normalisation;
+use voxseg::optim::{OptimizerConfig, Schedule};
 use voxseg::run::{RunFolder, network_of};
 use voxseg::weights::{ImportedModel, ModelChoice, WeightsError};
 
 use crate::fixture;
+use crate::hostile::store;
 use crate::names::same_logits;
 
 fn choice() -> ModelChoice {
@@ -44,8 +47,10 @@ fn imported_runs_give_the_logits_of_pytorch() {
 #[test]
 fn plans_say_the_same_as_in_nnunet() {
     let model = import("plain_3d");
-    assert_eq!(model.epochs, Some(3));
-    assert_eq!(model.configuration, "3d_fullres");
+    assert_eq!(
+        (model.configuration.as_str(), model.fold.as_str()),
+        ("3d_fullres", "0")
+    );
     assert!(model.remarks.is_empty(), "{:?}", model.remarks);
     let plan = &model.plan;
     assert_eq!(plan.patch, [6, 12, 16]);
@@ -66,6 +71,87 @@ fn plans_say_the_same_as_in_nnunet() {
     assert_eq!(plane.patch, [1, 16, 24]);
     assert_eq!(plane.preprocessing.spacing[1..], [0.7, 0.7]);
     assert_eq!(plane.topology.strides[1], [1, 2, 2]);
+}
+
+#[test]
+fn training_goes_on_with_the_optimiser_of_pytorch() {
+    for name in ["plain_3d", "residual_3d", "plain_2d", "residual_2d"] {
+        let model = import(name);
+        let training = model.training.unwrap_or_else(|| panic!("{name}"));
+        assert_eq!((training.step, training.steps), (750, 250_000));
+        assert_eq!(training.optimizer, OptimizerConfig::default(), "{name}");
+        assert_eq!(training.learning_rate, Schedule::default(), "{name}");
+        assert_eq!(training.batch_dice, name.ends_with("2d"), "{name}");
+        // The generator made each velocity a quarter of its parameter, and left out the coarsest head.
+        assert!(
+            training.velocities.keys().eq(model.tensors.keys()),
+            "{name}"
+        );
+        for (parameter, velocity) in &training.velocities {
+            let is_still = parameter.starts_with("decoder.seg_layers.0.");
+            let share = if is_still { 0.0 } else { 0.25 };
+            let weight = &model.tensors[parameter];
+            let expected: Vec<f32> = weight.data.iter().map(|w| w * share).collect();
+            assert_eq!(velocity.data, expected, "{name}: {parameter}");
+            assert_eq!(velocity.shape, weight.shape, "{name}: {parameter}");
+        }
+    }
+}
+
+/// The archive `bytes` with the text `to` for the first `from` of the same length in its pickle.
+fn renamed(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let archive = ZipArchive::from_slice(bytes).unwrap();
+    let mut made = Vec::new();
+    let mut writer = ZipArchiveWriter::new(&mut made);
+    for entry in archive.entries() {
+        let entry = entry.unwrap();
+        let name = String::from_utf8_lossy(entry.file_path().as_ref()).into_owned();
+        let mut content = archive
+            .get_entry(entry.wayfinder())
+            .unwrap()
+            .data()
+            .to_vec();
+        if name.ends_with("data.pkl") {
+            let mut windows = content.windows(from.len());
+            let at = windows.position(|w| w == from.as_bytes());
+            let at = at.unwrap_or_else(|| panic!("{from}"));
+            content[at..at + to.len()].copy_from_slice(to.as_bytes());
+        }
+        store(&mut writer, &name, &content);
+    }
+    writer.finish().unwrap();
+    made
+}
+
+#[test]
+fn without_the_optimiser_weights_are_imported_all_the_same() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = edited(root.path(), |_| ());
+    let file = folder.join("fold_0/checkpoint_final.pth");
+    let whole = fs::read(&file).unwrap();
+    for (from, to, words) in [
+        (
+            "optimizer_state",
+            "optimizer_strip",
+            "no state of an optimiser",
+        ),
+        ("param_groups", "param_groops", "one group"),
+        ("nesterov", "nesteroo", "not SGD"),
+        ("momentum_buffer", "momentum_puffer", "no momentum_buffer"),
+        ("current_epoch", "current_epoxx", "epoch"),
+    ] {
+        fs::write(&file, renamed(&whole, from, to)).unwrap();
+        let model = ImportedModel::read(&folder, &choice()).unwrap_or_else(|e| panic!("{e}"));
+        let remarks = model.remarks.join("\n");
+        assert!(
+            model.training.is_none() && remarks.contains(words),
+            "{remarks}"
+        );
+        let run = RunFolder::new(root.path().join(from));
+        model.write(&run).unwrap();
+        assert!(run.last().exists() && !run.latest().exists());
+    }
 }
 
 /// A copy of the model plain_3d with `edit` done to its plans.json.

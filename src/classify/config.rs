@@ -34,9 +34,6 @@ const MOST_EXTENT: usize = 8192;
 /// AdamW's usual learning rate.
 const RATE: f64 = 1e-3;
 
-/// alpha_0 of the losses of further heads (Wang et al. 2015).
-const FURTHER_HEADS: f64 = 0.3;
-
 /// The configuration of a classifier's training; config.toml of a run has every key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -68,8 +65,8 @@ pub struct ClassifyConfig {
     pub optimizer: OptimizerConfig,
     /// The learning rate over the steps; a cosine from 1e-3 after a short rise where `None`.
     pub learning_rate: Option<Schedule>,
-    /// Weights of the heads of networks with several.
-    pub supervision: Supervision,
+    /// Weights of the heads of networks with several; those of the network's source where `None`.
+    pub supervision: Option<Supervision>,
 }
 
 impl Default for ClassifyConfig {
@@ -88,9 +85,7 @@ impl Default for ClassifyConfig {
             validation: None,
             optimizer: OptimizerConfig::adamw(),
             learning_rate: None,
-            supervision: Supervision::Decay {
-                initial: FURTHER_HEADS,
-            },
+            supervision: None,
         }
     }
 }
@@ -188,11 +183,13 @@ impl ClassifyConfig {
         Ok(())
     }
 
-    /// The same with every choice made, for `images` training images of `size` on this kind of adapter.
+    /// The same with every choice made, for `images` training images of `size` on this kind of adapter, and a network whose
+    /// heads by its source are weighed by `supervision`.
     pub(super) fn with_choices(
         &self,
         images: usize,
         size: [usize; 2],
+        supervision: Supervision,
         class: AdapterClass,
     ) -> Self {
         let usual = match class {
@@ -209,6 +206,7 @@ impl ClassifyConfig {
             checkpoint_every: Some(self.checkpoint_every.unwrap_or(steps.div_ceil(20))),
             validate_every: Some(self.validate_every.unwrap_or(steps.div_ceil(10))),
             learning_rate: Some(self.learning_rate.unwrap_or(schedule(RATE, steps))),
+            supervision: Some(self.supervision.clone().unwrap_or(supervision)),
             ..self.clone()
         }
     }

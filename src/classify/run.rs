@@ -210,7 +210,7 @@ fn planned(
     let network = setup.description.network()?;
     let config = setup.config.loop_config();
     // For its error alone, before the first step.
-    let weights = config.supervision.weights(network.heads(), 0, 1);
+    let weights = config.supervision().weights(network.heads(), 0, 1);
     weights.map_err(TrainError::from)?;
     let step = training_step(
         &network,

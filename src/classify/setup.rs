@@ -118,7 +118,8 @@ impl Setup {
         if options.resume {
             refuse_others(&description, folder)?;
         }
-        let config = config.with_choices(train.images.len(), size, class);
+        let supervision = description.network()?.supervision();
+        let config = config.with_choices(train.images.len(), size, supervision, class);
         let start = options.from.map(|path| Inherited::from(path, &description));
         Ok(Self {
             hash: hash(&config, &description, [&train, &validation], content),

@@ -17,7 +17,7 @@ pub enum Supervision {
     /// Wang et al. 2015: the finest head counts 1, the others alpha_t, with alpha_t = alpha_(t-1) * (1 - t / T) in epoch
     /// t of T. An epoch has [`Supervision::EPOCH`] steps; a shorter run is one epoch, in which nothing decays.
     Decay {
-        /// alpha_0; 0.3 in the paper.
+        /// alpha_0.
         initial: f64,
     },
 }
@@ -43,6 +43,9 @@ pub enum SupervisionError {
 impl Supervision {
     /// Steps of an epoch: nnU-Net's.
     pub const EPOCH: u64 = 250;
+
+    /// Wang's, with the alpha_0 of the paper.
+    pub const WANG: Self = Self::Decay { initial: 0.3 };
 
     /// The weights of `heads` heads, finest first, at `step` of `steps`, step 0 first.
     ///

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::ModelError;
 use crate::graph::Graph;
+use crate::losses::Supervision;
 use crate::nn::Mode;
 use crate::ops::ValueId;
 use crate::ops::layout::convert;
@@ -30,6 +31,12 @@ pub trait Architecture: Debug + Send + Sync {
     /// Number of heads that a training step supervises.
     fn heads(&self) -> usize {
         1
+    }
+
+    /// How much the loss of each head counts where nobody says otherwise; nnU-Net's rule unless the network's source has
+    /// one of its own.
+    fn supervision(&self) -> Supervision {
+        Supervision::Halving
     }
 
     /// What extents (D, H, W) of the input must be multiples of; `None` where the rule is not so simple.
@@ -80,6 +87,11 @@ impl Network {
     /// [`Architecture::heads`].
     pub fn heads(&self) -> usize {
         self.architecture.heads()
+    }
+
+    /// [`Architecture::supervision`].
+    pub fn supervision(&self) -> Supervision {
+        self.architecture.supervision()
     }
 
     /// [`Architecture::steps`].

@@ -2,7 +2,7 @@
 //! a dilated ResNet-18, as semantic-segmentation-pytorch has it.
 //!
 //! Parameters for 3 channels and 150 classes: 12,248,940. In training both heads are supervised, the auxiliary one with
-//! weight 0.4 (a `fixed` supervision of [1.0, 0.4]); at inference the logits of the main head are brought to the size of
+//! weight 0.4; at inference the logits of the main head are brought to the size of
 //! the image.
 
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::dilated::Making;
 use super::{Architecture, Blueprint, DilatedResNet, Form, Heads, Model, ModelError, Task, checks};
 use crate::graph::{Graph, GraphError};
+use crate::losses::Supervision;
 use crate::nn::{ChannelDropout, LayerStyle, Mode, Nonlinearity, Norm, Padding, conv_layer};
 use crate::ops::conv::ConvAttributes;
 use crate::ops::resample::{Mode as Resampling, resample};
@@ -29,6 +30,9 @@ pub(super) static MODEL: Model = Model {
     of_form: |form| Ok(Arc::new(c1_deepsup(form))),
     of_blueprint: Some(|blueprint| Ok(Arc::new(c1_deepsup_of(blueprint)))),
 };
+
+/// What the second head counts in semantic-segmentation-pytorch.
+const AUXILIARY: f32 = 0.4;
 
 /// How logits come to the size of the image.
 const BILINEAR: Resampling = Resampling::Linear {
@@ -92,6 +96,13 @@ impl Architecture for C1Net {
 
     fn heads(&self) -> usize {
         1 + usize::from(self.deep_supervision)
+    }
+
+    /// The auxiliary head counts 0.4.
+    fn supervision(&self) -> Supervision {
+        Supervision::Fixed {
+            weights: [1.0, AUXILIARY][..self.heads()].to_vec(),
+        }
     }
 
     /// Strides round up and the logits are brought to the size of the image, so that any extent will do.

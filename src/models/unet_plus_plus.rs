@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::{Architecture, Blueprint, Form, Heads, Model, ModelError, Task, checks, total_stride};
 use crate::graph::{Graph, GraphError};
+use crate::losses::Supervision;
 use crate::nn::{
     ChannelDropout, LayerNames, LayerStyle, Mode, Nonlinearity, Norm, Padding, conv_layer,
     norm_layer_named, transposed_conv_layer,
@@ -39,9 +40,7 @@ pub(super) static MODEL: Model = Model {
 /// A U-Net++. Stage 0 has the finest resolution.
 ///
 /// All heads have the resolution of the input. The first is that of node (0, L), the whole network, which inference reads;
-/// head k is that of (0, L - k), the U-Net with k poolings fewer. With nnU-Net's weights (supervision `halving`) a
-/// network counts half as much as the one with a pooling more, and the shallowest nothing; Zhou's weights are
-/// supervision `fixed` with a 1 for each.
+/// head k is that of (0, L - k), the U-Net with k poolings fewer. All losses count the same.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UNetPlusPlus {
     /// Channels of the input.
@@ -230,6 +229,13 @@ impl Architecture for UNetPlusPlus {
 
     fn heads(&self) -> usize {
         self.heads.len()
+    }
+
+    /// A 1 for each head, as in Zhou 2020.
+    fn supervision(&self) -> Supervision {
+        Supervision::Fixed {
+            weights: vec![1.0; self.heads()],
+        }
     }
 
     fn steps(&self) -> Option<[usize; 3]> {

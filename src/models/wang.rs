@@ -11,13 +11,14 @@
 //!
 //! Parameters for 3 channels, 205 classes and 227 x 227: of 8 convolutions 56,442,202, of 13 96,793,370.
 //!
-//! Train them with the supervision `decay`: L = L_0 + alpha_t L_s, alpha_t = alpha_(t-1) (1 - t / N).
+//! Their supervision decays: L = L_0 + alpha_t L_s, alpha_t = alpha_(t-1) (1 - t / N).
 
 use std::sync::Arc;
 
 use super::mobilenet::LINEAR_INIT;
 use super::{Architecture, Form, Heads, Model, ModelError, Task, checks};
 use crate::graph::{Graph, GraphError};
+use crate::losses::Supervision;
 use crate::nn::{ChannelDropout, Mode, Nonlinearity, conv_layer_with, linear_layer, nonlinearity};
 use crate::ops::conv::ConvAttributes;
 use crate::ops::layout::reshape;
@@ -130,6 +131,11 @@ impl Architecture for WangNet {
     /// The network's own, then the branch's.
     fn heads(&self) -> usize {
         2
+    }
+
+    /// The branch counts 0.3 at first and less from epoch to epoch.
+    fn supervision(&self) -> Supervision {
+        Supervision::WANG
     }
 
     fn steps(&self) -> Option<[usize; 3]> {

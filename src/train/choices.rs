@@ -8,9 +8,10 @@ use crate::dataset::{
 };
 use crate::fsio::write_atomic;
 use crate::gpu::AdapterClass;
+use crate::losses::Supervision;
 use crate::models::{PLAIN_UNET, RESIDUAL_ENCODER};
 use crate::optim::{OptimizerConfig, Schedule};
-use crate::run::has_norms;
+use crate::run::{has_norms, network_of};
 use crate::style::{DecoderStyle, LayerStyle};
 
 /// Memory that nnU-Net's networks are planned for on a GPU, in gigabytes: its own default.
@@ -50,6 +51,11 @@ impl TrainConfig {
     /// The learning rate over the steps: the configured one, else a polynomial decay that suits the optimiser.
     pub fn learning_rate(&self) -> Schedule {
         self.learning_rate.unwrap_or(self.usual_rate(true))
+    }
+
+    /// The weights of the heads: the configured ones, else nnU-Net's; [`TrainConfig::planned`] fills in the network's own.
+    pub fn supervision(&self) -> Supervision {
+        self.supervision.clone().unwrap_or_default()
     }
 
     fn usual_rate(&self, has_norms: bool) -> Schedule {
@@ -157,6 +163,8 @@ impl TrainConfig {
         config.optimizer = Some(config.optimizer());
         // A network that cannot be built is refused where it is.
         let has_norms = has_norms(plan).unwrap_or(true);
+        let usual = || network_of(plan).map_or(Supervision::default(), |n| n.supervision());
+        config.supervision = Some(self.supervision.clone().unwrap_or_else(usual));
         let rate = self.learning_rate.unwrap_or(config.usual_rate(has_norms));
         config.learning_rate = Some(rate);
         config.schedule.checkpoint_every =

@@ -37,8 +37,8 @@ pub struct TrainConfig {
     pub network: NetworkConfig,
     /// The loss.
     pub loss: LossConfig,
-    /// Weights of the deep-supervision heads.
-    pub supervision: Supervision,
+    /// Weights of the deep-supervision heads; those of the network's source where `None`.
+    pub supervision: Option<Supervision>,
     /// The optimiser; chosen by the number of steps where `None`.
     pub optimizer: Option<OptimizerConfig>,
     /// The learning rate over the steps; that which suits the optimiser where `None`.

@@ -268,7 +268,7 @@ fn fitting_step(
 ) -> Result<TrainingStep, TrainError> {
     let (plan, config) = (&setup.plan, &setup.config);
     // For its error alone, before hours of preprocessing.
-    config.supervision.weights(network.heads(), 0, 1)?;
+    config.supervision().weights(network.heads(), 0, 1)?;
     let optimizer = config.optimizer();
     let compile = |patch: [usize; 3]| {
         let shape = Shape::new(plan.batch, network.in_channels(), 1, 1, 1).with_spatial(patch);

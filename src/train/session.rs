@@ -242,7 +242,7 @@ impl<V: Look> Session<'_, V> {
         let (t, total) = (step as u64, self.steps as u64);
         let rate = self.config.learning_rate().rate(t, total);
         let hyper = self.config.optimizer().hyper(rate, t);
-        let weights = self.config.supervision.at_step(ids.heads, t, total)?;
+        let weights = self.config.supervision().at_step(ids.heads, t, total)?;
         let classes = self.config.loss.class_weights.as_deref();
         let mut feed = ids.feeds.of_batch(batch, &weights, classes);
         feed.push((ids.hyper, &hyper));

@@ -111,7 +111,7 @@ fn the_branch_of_both_classifiers_follows_the_fourth_convolution() {
         assert!(matches!(all, 8 | 13));
         assert_eq!(network.heads(), 2);
         // Wang's rule: the branch counts less from epoch to epoch and nothing in the end.
-        let decay = Supervision::Decay { initial: 0.3 };
+        let decay = network.supervision();
         let alpha = |epoch| decay.weights(network.heads(), epoch, 20).unwrap()[1];
         assert_eq!(alpha(0), 0.3);
         assert!((alpha(2) - 0.3 * 0.95 * 0.90).abs() < 1e-6);

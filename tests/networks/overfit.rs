@@ -7,7 +7,7 @@ use std::time::Instant;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use voxseg::graph::{Executor, Graph, Parameters, Program, ProgramOptions, remove_dead_nodes};
-use voxseg::losses::{LossConfig, Supervision};
+use voxseg::losses::LossConfig;
 use voxseg::models::{Blueprint, Form, MODELS, Network, planned_model};
 use voxseg::nn::{DecoderStyle, LayerStyle, Mode};
 use voxseg::ops::ValueId;
@@ -177,7 +177,7 @@ pub fn learns(name: &str, network: &Network, lesson: &Lesson) {
     let trainer = Executor::new(step.program, &mut parameters).unwrap();
     let (reader, input) = inference(network, shape, &mut parameters);
     let [images, labels] = lesson.volumes_and_labels();
-    let weights = Supervision::default().weights(step.heads, 0, 1).unwrap();
+    let weights = network.supervision().weights(step.heads, 0, 1).unwrap();
     let mut dice = 0.0;
     for at in 0..lesson.steps {
         let (hyper, seed) = (optimizer.hyper(lesson.rate, at), [seed_bits(at as u32)]);

@@ -1,7 +1,8 @@
 //! Configuration files: the documented example, what a run writes down, what is refused.
 
 use voxseg::bytes::Bytes;
-use voxseg::dataset::Plan;
+use voxseg::dataset::{Dataset, Plan};
+use voxseg::gpu::AdapterClass;
 use voxseg::losses::{LossConfig, Supervision};
 use voxseg::models::plain_unet_of;
 use voxseg::nn::{HeadStyle, Nonlinearity, Norm};
@@ -58,7 +59,7 @@ fn full() -> TrainConfig {
             class_weights: Some(vec![1.0]),
             ..LossConfig::default()
         },
-        supervision: Supervision::Halving,
+        supervision: Some(Supervision::Halving),
         optimizer: Some(OptimizerConfig::default()),
         learning_rate: Some(Schedule::default()),
     }
@@ -286,6 +287,26 @@ fn weights_of_heads_that_are_not_there_are_refused_before_preprocessing() {
     let error = run(folder.path(), "run", &config).unwrap_err();
     assert!(matches!(error, TrainError::Supervision(_)), "{error}");
     assert!(!folder.path().join("run/prepared").exists());
+}
+
+#[test]
+fn heads_are_weighed_as_their_network_says_unless_the_configuration_does() {
+    let folder = folder_with(&Phantom::balls(2));
+    let dataset = Dataset::open(&folder.path().join("data")).unwrap();
+    let chosen = |model: &str, more: &str| {
+        let config = format!("{more}[network]\nmodel = \"{model}\"\nmax_stages = 3\n");
+        let config: TrainConfig = toml::from_str(&config).unwrap();
+        let planned = config.planned(&dataset, AdapterClass::CpuLike, |_| ());
+        planned.unwrap().0.supervision.unwrap()
+    };
+    let fixed = |weights: &[f32]| Supervision::Fixed {
+        weights: weights.to_vec(),
+    };
+    assert_eq!(chosen("nnunet3d", ""), Supervision::Halving);
+    assert_eq!(chosen("c1_deepsup", ""), fixed(&[1.0, 0.4]));
+    assert_eq!(chosen("unetpp", ""), fixed(&[1.0; 2]));
+    let halving = "supervision = { kind = \"halving\" }\n";
+    assert_eq!(chosen("c1_deepsup", halving), Supervision::Halving);
 }
 
 #[test]

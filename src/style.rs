@@ -68,6 +68,8 @@ pub enum Nonlinearity {
     HSwish,
     /// x * Phi(x), Phi the distribution of the normal numbers (Hendrycks and Gimpel 2016)
     Gelu,
+    /// x for x > 0, else exp(x) - 1 (Clevert 2016)
+    Elu,
 }
 
 /// PyTorch's and nnU-Net's.

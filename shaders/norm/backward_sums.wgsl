@@ -20,6 +20,7 @@ const HARD_SIGMOID: u32 = 6;
 const SIGMOID: u32 = 7;
 const GELU: u32 = 8;
 const GELU_TANH: u32 = 9;
+const ELU: u32 = 10;
 
 struct Params {
     x_offset: u32,
@@ -98,6 +99,7 @@ fn activate_gradient(z: Pack, slope: Pack) -> Pack {
             let steep = Pack(1.5957691) * (one + Pack(0.134145) * z * z);
             return sigmoid(inner) * (one + z * steep * sigmoid(-inner));
         }
+        case ELU: { return select(one, exp(-abs(z)), z <= zero); }
         default: { return one; }
     }
 }

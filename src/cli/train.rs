@@ -27,7 +27,7 @@ Examples:
   voxseg train Dataset101_LeftAtrium -o runs/fold1 --fold 1 --steps 5000 --seed 7
   voxseg train Dataset101_LeftAtrium -o runs/big --config big.toml
   voxseg train Dataset101_LeftAtrium -o runs/vnet --model vnet
-  voxseg train Dataset101_LeftAtrium -o runs/tuned --model vnet_bn --weights vnet.pth
+  voxseg train Dataset101_LeftAtrium -o runs/tuned --model vnet_elu --weights vnet.pth
   voxseg train Dataset102_Other -o runs/tuned --from runs/atrium --steps 2000
 
 A run folder holds config.toml (every key), plan.json, log.jsonl, the checkpoints, progress.svg,

@@ -40,16 +40,6 @@ pub(super) fn positive<'a>(
     }
 }
 
-/// Checks a share of channels that are dropped.
-pub(super) fn dropout(p: f32) -> Result<(), ModelError> {
-    match (0.0..1.0).contains(&p) {
-        true => Ok(()),
-        false => Err(ModelError::Config(format!(
-            "`dropout` must be at least 0 and below 1, found {p}"
-        ))),
-    }
-}
-
 /// Checks the numbers of what follows each convolution.
 pub(super) fn layers(style: &LayerStyle) -> Result<(), ModelError> {
     match style.fault() {

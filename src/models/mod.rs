@@ -69,6 +69,7 @@ pub static MODELS: &[&Model] = &[
     &unet_plus_plus::MODEL,
     &vnet::PUBLISHED,
     &vnet::BATCH_NORM,
+    &vnet::ELU,
     &dense_unet::MODEL,
     &c1::MODEL,
     &unetr::MODEL,

@@ -12,16 +12,16 @@
 //! | convolutions of decoder stage s, of 2 f channels | n (125 (2 f)^2 + 2 (2 f)) |
 //! | logits | 2 (32 + 1) |
 //!
-//! With batch norm and PReLU, for 1 channel and 1 class: 45,597,509 parameters, as many as MONAI 1.6's `VNet(act="prelu")`
-//! has.
+//! With batch norm, for 1 channel and 1 class, as many parameters as MONAI 1.6's network has: 45,597,509 with PReLU
+//! (`VNet(act="prelu")`), 45,593,892 with ELU (`VNet()`).
 
 use std::sync::Arc;
 
 use super::{Architecture, Blueprint, Form, Heads, Model, ModelError, Task, checks, total_stride};
 use crate::graph::{Graph, GraphError};
 use crate::nn::{
-    ChannelDropout, LayerNames, Mode, Nonlinearity, Norm, Padding, ResidualStage, conv_layer,
-    norm_layer_named, transposed_conv_layer,
+    ChannelDropout, LayerNames, LayerStyle, Mode, Nonlinearity, Norm, Padding, ResidualStage,
+    conv_layer, norm_layer_named, transposed_conv_layer,
 };
 use crate::ops::ValueId;
 use crate::ops::layout::{concat, slice_channels};
@@ -84,18 +84,32 @@ pub(super) static BATCH_NORM: Model = Model {
     ..PUBLISHED
 };
 
+/// With batch norm and ELU, as MONAI makes it where nothing is said.
+pub(super) static ELU: Model = Model {
+    name: "vnet_elu",
+    title: "V-Net with batch norm and ELU",
+    of_form: |form| Ok(Arc::new(VNetConfig::elu(form))),
+    of_blueprint: Some(|blueprint| {
+        Ok(Arc::new(VNetConfig {
+            activation: Nonlinearity::Elu,
+            ..VNetConfig::planned(VNetForm::BatchNorm, blueprint)
+        }))
+    }),
+    ..BATCH_NORM
+};
+
 /// Which definition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VNetForm {
     /// The paper's: biases and no normalisation; the last convolution of a stage is activated with the sum alone.
     Published,
-    /// MONAI's with PReLU: batch norm after every convolution, biases in transposed ones and of the logits alone; each
+    /// MONAI's: batch norm after every convolution, biases in transposed ones and of the logits alone; each
     /// convolution of a stage is activated, and the sum again; the logits come from a 5x5x5 convolution to as many
     /// channels and a 1x1x1 convolution.
     BatchNorm,
 }
 
-/// A V-Net. Stage 0 has the finest resolution. All activations are PReLU with a slope for each channel.
+/// A V-Net. Stage 0 has the finest resolution.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VNetConfig {
     /// Channels of the input; its copies, as many as needed, are added to the first convolution's output.
@@ -114,6 +128,8 @@ pub struct VNetConfig {
     pub decoder_convs: Vec<usize>,
     /// Which definition.
     pub form: VNetForm,
+    /// All activations: PReLU, or MONAI's default, ELU.
+    pub activation: Nonlinearity,
     /// Share of the channels dropped in training where MONAI drops them: in all skips, before the convolutions of
     /// encoder stages from the fourth on, and before the transposed convolutions into decoder stages from the third on.
     pub dropout: f32,
@@ -127,11 +143,19 @@ impl VNetConfig {
         Self::of(VNetForm::Published, form, &FEATURES)
     }
 
-    /// MONAI's, with half of the channels dropped where MONAI drops them.
+    /// MONAI's with PReLU, half of the channels dropped where MONAI drops them.
     pub fn batch_norm(form: Form) -> Self {
         Self {
             dropout: 0.5,
             ..Self::of(VNetForm::BatchNorm, form, &FEATURES)
+        }
+    }
+
+    /// MONAI's with its default activation.
+    pub fn elu(form: Form) -> Self {
+        Self {
+            activation: Nonlinearity::Elu,
+            ..Self::batch_norm(form)
         }
     }
 
@@ -153,6 +177,7 @@ impl VNetConfig {
             encoder_convs: stretched(&encoder, stages.saturating_sub(1)),
             decoder_convs: stretched(&decoder, stages.saturating_sub(1)),
             form: vnet,
+            activation: Nonlinearity::Prelu,
             dropout: 0.0,
             heads: vec![0],
         }
@@ -198,7 +223,11 @@ impl VNetConfig {
             "channels, features, convolutions, kernels and strides",
             counts.into_iter().flatten().chain(axes).chain(ends),
         )?;
-        checks::dropout(self.dropout)?;
+        checks::layers(&LayerStyle {
+            dropout: self.dropout,
+            norm: self.norm(),
+            activation: self.activation,
+        })?;
         checks::heads(&self.heads, decoder)
     }
 
@@ -215,6 +244,7 @@ impl VNetConfig {
             convs,
             bias: self.has_bias(),
             norm: self.norm(),
+            activation: self.activation,
             activates_last: self.form == VNetForm::BatchNorm,
         }
     }
@@ -223,7 +253,7 @@ impl VNetConfig {
         self.form == VNetForm::Published
     }
 
-    /// The normalisation and the PReLU after a convolution.
+    /// The normalisation and the activation after a convolution.
     fn activated(
         &self,
         graph: &mut Graph,
@@ -231,14 +261,7 @@ impl VNetConfig {
         names: LayerNames<'_>,
         mode: Mode,
     ) -> Result<ValueId, GraphError> {
-        norm_layer_named(
-            names,
-            graph,
-            x,
-            self.norm(),
-            Some(Nonlinearity::Prelu),
-            mode,
-        )
+        norm_layer_named(names, graph, x, self.norm(), Some(self.activation), mode)
     }
 
     fn build_down(

@@ -59,6 +59,7 @@ impl Nonlinearity {
             Self::Relu6 => Activation::Relu6,
             Self::HSwish => Activation::HardSwish,
             Self::Gelu => Activation::Gelu,
+            Self::Elu => Activation::Elu,
         }
     }
 }

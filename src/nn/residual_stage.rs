@@ -7,7 +7,7 @@ use crate::graph::{Graph, GraphError};
 use crate::ops::ValueId;
 use crate::ops::elementwise::add;
 
-/// Convolutions that keep extent and channels, with PReLU.
+/// Convolutions that keep extent and channels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ResidualStage {
     /// Kernel (D, H, W).
@@ -18,14 +18,16 @@ pub struct ResidualStage {
     pub bias: bool,
     /// Normalisation after each.
     pub norm: Norm,
+    /// Activation after each norm and after the sum; PReLU in the paper.
+    pub activation: Nonlinearity,
     /// Whether the last is activated before the sum, and not only with it.
     pub activates_last: bool,
 }
 
 impl ResidualStage {
-    /// Appends PReLU(convolutions(x) + skip); x, skip and the result (N, C, D, H, W). Parameters
-    /// `ops.I.conv_block.conv.weight` and `.bias`, `ops.I.conv_block.adn.N` of the norm and `ops.I.act_function.weight`
-    /// of convolution I, and `act_function2.weight`: MONAI's names.
+    /// Appends act(convolutions(x) + skip); x, skip and the result (N, C, D, H, W). Parameters
+    /// `ops.I.conv_block.conv.weight` and `.bias`, `ops.I.conv_block.adn.N` of the norm and, of PReLU,
+    /// `ops.I.act_function.weight` of convolution I and `act_function2.weight`: MONAI's names.
     ///
     /// # Errors
     /// A shape error where x and skip differ.
@@ -37,16 +39,16 @@ impl ResidualStage {
     ) -> Result<ValueId, GraphError> {
         for i in 0..self.convs {
             let is_last = i + 1 == self.convs;
-            let activation = (!is_last || self.activates_last).then_some(Nonlinearity::Prelu);
+            let activation = (!is_last || self.activates_last).then_some(self.activation);
             x = graph.scope(format!("ops.{i}"), |g| {
                 let channels = g.value(x).shape.c();
                 self.build_conv(g, x, channels, activation, mode)
             })?;
         }
-        Self::build_sum(graph, [x, skip], "act_function2")
+        self.build_sum(graph, [x, skip], "act_function2")
     }
 
-    /// Appends PReLU(convolution(x) + skip), x (N, C, D, H, W), skip and the result (N, C', D, H, W). Parameters
+    /// Appends act(convolution(x) + skip), x (N, C, D, H, W), skip and the result (N, C', D, H, W). Parameters
     /// `conv_block.conv`, `conv_block.adn.N` and `act_function`.
     ///
     /// # Errors
@@ -59,7 +61,7 @@ impl ResidualStage {
     ) -> Result<ValueId, GraphError> {
         let channels = graph.value(skip).shape.c();
         let y = self.build_conv(graph, x, channels, None, mode)?;
-        Self::build_sum(graph, [y, skip], "act_function")
+        self.build_sum(graph, [y, skip], "act_function")
     }
 
     fn build_conv(
@@ -89,11 +91,12 @@ impl ResidualStage {
     }
 
     fn build_sum(
+        &self,
         graph: &mut Graph,
         [y, skip]: [ValueId; 2],
         slope: &str,
     ) -> Result<ValueId, GraphError> {
         let sum = add(graph, y, skip).map_err(|e| graph.blame(e))?;
-        nonlinearity_named(slope, graph, sum, Some(Nonlinearity::Prelu))
+        nonlinearity_named(slope, graph, sum, Some(self.activation))
     }
 }

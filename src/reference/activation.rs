@@ -21,6 +21,8 @@ pub enum Function {
     Gelu,
     /// z / 2 * (1 + tanh(sqrt(2 / pi) * (z + 0.044715 z^3))).
     GeluTanh,
+    /// z where z > 0, else exp(z) - 1.
+    Elu,
     /// z.
     Identity,
 }
@@ -37,6 +39,7 @@ impl Function {
             Self::Sigmoid => 1.0 / (1.0 + (-z).exp()),
             Self::Gelu => z * normal(z),
             Self::GeluTanh => 0.5 * z * (1.0 + tanh_argument(z).tanh()),
+            Self::Elu => z.max(0.0) + z.min(0.0).exp_m1(),
             Self::Identity => z,
         }
     }
@@ -62,6 +65,7 @@ impl Function {
                 let steep = std::f64::consts::FRAC_2_PI.sqrt() * (1.0 + 3.0 * CUBE * z * z);
                 0.5 * (1.0 + t) + 0.5 * z * (1.0 - t * t) * steep
             }
+            Self::Elu => z.min(0.0).exp(),
             Self::Identity => 1.0,
         }
     }

@@ -265,12 +265,18 @@ impl Arguments<'_> {
     fn activation(&self) -> Result<Nonlinearity, WeightsError> {
         let slope = self.option("nonlin_kwargs", "negative_slope");
         let slope = slope.and_then(Value::as_f64).unwrap_or(0.01) as f32;
+        let alpha = self.option("nonlin_kwargs", "alpha");
+        let alpha = alpha.and_then(Value::as_f64).unwrap_or(1.0);
         match self.class("nonlin").unwrap_or_default() {
             "LeakyReLU" => Ok(Nonlinearity::LeakyRelu { slope }),
             "ReLU" => Ok(Nonlinearity::Relu),
             "ReLU6" => Ok(Nonlinearity::Relu6),
             "Hardswish" => Ok(Nonlinearity::HSwish),
-            other => self.unsupported("nonlin", other, "LeakyReLU, ReLU, ReLU6 and Hardswish"),
+            "ELU" if alpha == 1.0 => Ok(Nonlinearity::Elu),
+            other => {
+                let known = "LeakyReLU, ReLU, ReLU6, Hardswish, and ELU of alpha 1";
+                self.unsupported("nonlin", other, known)
+            }
         }
     }
 }

@@ -254,6 +254,7 @@ overfit! {
     unetpp,
     vnet,
     vnet_bn,
+    vnet_elu,
     mobile_unet,
     unetr,
 }

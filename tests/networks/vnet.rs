@@ -3,6 +3,7 @@
 use voxseg::gpu::{AdapterClass, DeviceProfile};
 use voxseg::losses::LossConfig;
 use voxseg::models::{Architecture, Counts, Form, Network, VNetConfig, VNetForm, model};
+use voxseg::nn::Nonlinearity;
 use voxseg::ops::loss::RegionLoss;
 use voxseg::optim::OptimizerConfig;
 use voxseg::tensor::Shape;
@@ -59,9 +60,10 @@ fn the_published_network_has_as_many_parameters_as_its_definition() {
 
 #[test]
 fn with_batch_norm_it_has_as_many_parameters_as_in_monai() {
-    for (classes, expected) in [(1, 45_597_509), (2, 45_601_516)] {
+    for (classes, prelu, elu) in [(1, 45_597_509, 45_593_892), (2, 45_601_516, 45_597_898)] {
         let form = form(1, classes);
-        assert_eq!(parameters(&VNetConfig::batch_norm(form), form), expected);
+        assert_eq!(parameters(&VNetConfig::batch_norm(form), form), prelu);
+        assert_eq!(parameters(&VNetConfig::elu(form), form), elu);
     }
 }
 
@@ -88,12 +90,14 @@ fn with_batch_norm_it_matches_monai() {
         extent: [1, 20, 24],
         ..form(2, 3)
     };
-    let network = VNetConfig {
+    let network = |activation| VNetConfig {
         encoder_convs: vec![2, 1],
         decoder_convs: vec![2, 1],
+        activation,
         ..VNetConfig::of(VNetForm::BatchNorm, form, &[4, 8, 16])
     };
-    matches("network_vnet_bn", &network.into());
+    matches("network_vnet_bn", &network(Nonlinearity::Prelu).into());
+    matches("network_vnet_elu", &network(Nonlinearity::Elu).into());
 }
 
 #[test]

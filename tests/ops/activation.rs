@@ -42,7 +42,7 @@ fn check(
     [dx, dslopes]: [HostTensor<f64>; 2],
 ) {
     let factor = match activation {
-        Activation::Sigmoid | Activation::Gelu | Activation::GeluTanh => SIGMOID,
+        Activation::Sigmoid | Activation::Gelu | Activation::GeluTanh | Activation::Elu => SIGMOID,
         _ => 1.0,
     };
     let terms = x.shape.n() * x.shape.voxels();
@@ -114,6 +114,7 @@ fn activations_match_pytorch() {
             "sigmoid" => Activation::Sigmoid,
             "gelu" if case.text("approximate") == "none" => Activation::Gelu,
             "gelu" => Activation::GeluTanh,
+            "elu" => Activation::Elu,
             "prelu" if case.tensor("w").data.len() > 1 => Activation::Prelu,
             _ => continue,
         };
@@ -126,7 +127,7 @@ fn activations_match_pytorch() {
         check(case.name(), activation, [x, slopes, dy], y, [dx, dslopes]);
         seen += 1;
     }
-    assert_eq!(seen, 17);
+    assert_eq!(seen, 20);
 }
 
 #[test]
@@ -178,7 +179,7 @@ fn every_kernel_holds_the_same_activation() {
         text[start..end].to_owned()
     };
     let same = |a: &str, b: &str, f: &str| assert_eq!(function(a, f), function(b, f), "{f} of {b}");
-    for f in ["activate", "ramp", "sigmoid", "normal"] {
+    for f in ["activate", "ramp", "sigmoid", "normal", "elu"] {
         same("activation/forward", "norm/apply", f);
     }
     for name in ["norm/backward_sums", "norm/backward_dx"] {

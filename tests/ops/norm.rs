@@ -23,6 +23,7 @@ pub fn function_of(activation: Option<Activation>) -> Function {
         Some(Activation::Sigmoid) => Function::Sigmoid,
         Some(Activation::Gelu) => Function::Gelu,
         Some(Activation::GeluTanh) => Function::GeluTanh,
+        Some(Activation::Elu) => Function::Elu,
     }
 }
 

@@ -24,11 +24,13 @@ pub enum Activation {
     Gelu,
     /// z / 2 * (1 + tanh(sqrt(2 / pi) * (z + 0.044715 z^3))): PyTorch's `gelu` with `approximate="tanh"`.
     GeluTanh,
+    /// z where z > 0, else exp(z) - 1 (Clevert et al. 2016, with alpha = 1).
+    Elu,
 }
 
 impl Activation {
     /// One of each, for the lists of specialisations.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Relu,
         Self::LeakyRelu { slope: 0.01 },
         Self::Relu6,
@@ -38,6 +40,7 @@ impl Activation {
         Self::Sigmoid,
         Self::Gelu,
         Self::GeluTanh,
+        Self::Elu,
     ];
 
     /// The constant `KIND` of the kernels; 0 is no activation.
@@ -52,6 +55,7 @@ impl Activation {
             Self::Sigmoid => 7,
             Self::Gelu => 8,
             Self::GeluTanh => 9,
+            Self::Elu => 10,
         }
     }
 

@@ -64,7 +64,8 @@ fn is_known(activation: Option<Activation>) -> bool {
             | Activation::HardSigmoid
             | Activation::Sigmoid
             | Activation::Gelu
-            | Activation::GeluTanh,
+            | Activation::GeluTanh
+            | Activation::Elu,
         ) => false,
     }
 }

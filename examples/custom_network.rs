@@ -58,7 +58,7 @@ fn network(graph: &mut Graph, image: ValueId) -> Result<ValueId, GraphError> {
         padding: Padding::Same,
         bias: true,
         dropout: None,
-        norm: Norm::Instance { eps: 1e-5 },
+        norm: Norm::default(),
         nonlinearity: Some(Nonlinearity::LeakyRelu { slope: 0.01 }),
     };
     // Scopes name the parameters: `body.conv1.conv.weight`.

@@ -18,6 +18,9 @@ pub enum Norm {
         /// Added to the variance.
         #[serde(default = "usual_eps")]
         eps: f32,
+        /// Whether each channel has a trained scale and shift.
+        #[serde(default = "yes", skip_serializing_if = "is_yes")]
+        affine: bool,
     },
     /// Per sample and group of neighbouring channels (Wu and He 2018); one group is layer normalisation of a whole sample
     /// (Ba 2016), as many groups as channels are instance normalisation.
@@ -41,6 +44,12 @@ pub enum Norm {
 }
 
 impl Norm {
+    /// PyTorch's instance norm: no scale and shift.
+    pub const BARE_INSTANCE: Self = Self::Instance {
+        eps: usual_eps(),
+        affine: false,
+    };
+
     /// PyTorch's batch norm.
     pub const BATCH: Self = Self::Batch {
         eps: usual_eps(),
@@ -62,6 +71,8 @@ pub enum Nonlinearity {
     },
     /// Leaky ReLU with a trained slope for each channel, first 0.25 (He 2015).
     Prelu,
+    /// Leaky ReLU with one trained slope for all channels, first 0.25: PyTorch's where nothing is said.
+    SharedPrelu,
     /// min(max(x, 0), 6)
     Relu6,
     /// x * ReLU6(x + 3) / 6 (Howard 2019)
@@ -70,6 +81,15 @@ pub enum Nonlinearity {
     Gelu,
     /// x for x > 0, else exp(x) - 1 (Clevert 2016)
     Elu,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// What stands in files since before there was a choice is not written.
+fn is_yes(affine: &bool) -> bool {
+    *affine
 }
 
 /// PyTorch's and nnU-Net's.
@@ -95,7 +115,10 @@ fn usual_slope() -> f32 {
 impl Default for Norm {
     /// nnU-Net's: instance norm.
     fn default() -> Self {
-        Self::Instance { eps: usual_eps() }
+        Self::Instance {
+            eps: usual_eps(),
+            affine: true,
+        }
     }
 }
 
@@ -181,7 +204,7 @@ impl LayerStyle {
     pub fn fault(&self) -> Option<Fault> {
         let (eps, momentum) = match self.norm {
             Norm::None => (1.0, 0.0),
-            Norm::Instance { eps } | Norm::Group { eps, .. } => (eps, 0.0),
+            Norm::Instance { eps, .. } | Norm::Group { eps, .. } => (eps, 0.0),
             Norm::Batch { eps, momentum } => (eps, momentum),
         };
         let slope = match self.activation {
@@ -267,6 +290,8 @@ mod tests {
         assert_eq!(batch.activation, Nonlinearity::HSwish);
         let groups = 8;
         assert_eq!(read("norm = \"group\"").norm, Norm::Group { groups, eps });
+        let bare = read("norm = { kind = \"instance\", affine = false }");
+        assert_eq!(bare.norm, Norm::BARE_INSTANCE);
         let table = read("norm = { kind = \"batch\", momentum = 0.5 }");
         assert_eq!(table.norm, Norm::Batch { eps, momentum: 0.5 });
     }

@@ -294,5 +294,5 @@ fn up_layer(graph: &mut Graph, x: ValueId, stride: [usize; 3]) -> Result<ValueId
     let mut attributes = ConvAttributes::new(kernel).with_stride(stride);
     attributes.padding_after = over;
     let channels = graph.shape(x).c();
-    transposed_conv_layer_with(graph, x, channels, attributes, true)
+    transposed_conv_layer_with(graph, x, channels, attributes, [0; 3], true)
 }

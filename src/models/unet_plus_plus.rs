@@ -77,7 +77,7 @@ impl UNetPlusPlus {
                 .collect(),
             layers: LayerStyle {
                 dropout: 0.0,
-                norm: Norm::Instance { eps: 1e-5 },
+                norm: Norm::default(),
                 activation: Nonlinearity::LeakyRelu { slope: 0.1 },
             },
             heads: (0..stages - 1).collect(),

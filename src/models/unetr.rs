@@ -1,8 +1,7 @@
 //! UNETR (Hatamizadeh et al. 2022, "UNETR: Transformers for 3D Medical Image Segmentation"): a transformer as encoder, whose
-//! layers are brought to each resolution of a convolutional decoder. Definition and names are those of MONAI's `UNETR` with affine
-//! instance norm, in volumes and, with patches in the plane, in slices.
+//! layers are brought to each resolution of a convolutional decoder. Definition and names are those of MONAI's `UNETR`, in volumes and, with patches in the plane, in slices.
 //!
-//! As published for 96 x 96 x 96 voxels of 1 channel and 14 classes: 92,786,094 parameters. MONAI counts 18,432 more, layer norms of a cross
+//! As published for 96 x 96 x 96 voxels of 1 channel and 14 classes: 92,784,046 parameters. MONAI counts 18,432 more, layer norms of a cross
 //! attention that it has not. MONAI stores the position embeddings as (1, L, E); here they are (1, E, 1, 1, L).
 
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use super::patches::{check_extent, tokens_of};
 use super::{Architecture, Blueprint, Form, Heads, Model, ModelError, Task, total_stride};
 use crate::graph::{Axes, Graph, GraphError, Init};
 use crate::nn::{
-    ChannelDropout, ConvNorm, LayerStyle, Mode, Padding, TransformerBlock, TransformerNames,
+    ChannelDropout, ConvNorm, LayerStyle, Mode, Norm, Padding, TransformerBlock, TransformerNames,
     centred, conv_layer, layer_norm_layer, nonlinearity, patch_embedding, transposed_conv_layer,
 };
 use crate::ops::elementwise::{add, add_broadcast};
@@ -84,7 +83,10 @@ impl Unetr {
             kernels: vec![form.along(3); 4],
             strides: [&[[1; 3]][..], &[form.along(2); 4]].concat(),
             heads: vec![0],
-            layers: LayerStyle::default(),
+            layers: LayerStyle {
+                norm: Norm::BARE_INSTANCE,
+                ..LayerStyle::default()
+            },
         }
     }
 

@@ -6,6 +6,7 @@ use crate::graph::{Axes, Graph, GraphError, Init};
 use crate::ops::ValueId;
 use crate::ops::activation::{activate, prelu};
 use crate::ops::conv::{ConvAttributes, conv, conv_transpose};
+use crate::ops::elementwise::constant;
 use crate::ops::matmul::linear;
 use crate::ops::norm::{
     NormParameters, RunningStats, batch_norm_eval, batch_norm_train, group_norm, instance_norm,
@@ -117,10 +118,10 @@ pub fn transposed_conv_layer(
     bias: bool,
 ) -> Result<ValueId, GraphError> {
     let attributes = ConvAttributes::new(stride).with_stride(stride);
-    transposed_conv_layer_with(graph, x, channels, attributes, bias)
+    transposed_conv_layer_with(graph, x, channels, attributes, [0; 3], bias)
 }
 
-/// Appends a transposed convolution with any window: x (N, C, D, H, W) to (N, channels, D', H', W') with parameters
+/// Appends a transposed convolution with any window, whose result is larger by `over` voxels (PyTorch's output padding): x (N, C, D, H, W) to (N, channels, D', H', W') with parameters
 /// `weight` (C, channels / groups, KD, KH, KW) and `bias`.
 ///
 /// # Errors
@@ -130,6 +131,7 @@ pub fn transposed_conv_layer_with(
     x: ValueId,
     channels: usize,
     attributes: ConvAttributes,
+    over: [usize; 3],
     bias: bool,
 ) -> Result<ValueId, GraphError> {
     // Its weight is that of the convolution from its output to its input.
@@ -139,7 +141,7 @@ pub fn transposed_conv_layer_with(
     let he = Init::KaimingNormal { a: INIT_SLOPE };
     let weight = graph.parameter_with("weight", shape, he, Axes::Window)?;
     let bias = bias_parameter(graph, channels, bias)?;
-    conv_transpose(graph, x, weight, bias, attributes, [0; 3]).map_err(|e| graph.blame(e))
+    conv_transpose(graph, x, weight, bias, attributes, over).map_err(|e| graph.blame(e))
 }
 
 fn bias_parameter(
@@ -219,14 +221,21 @@ pub fn norm_layer_named(
     let slope = slope_parameter(names.slope, graph, activation, vector)?;
     let activation = activation.map(Nonlinearity::operator);
     graph.scope(names.norm, |g| {
+        let [gamma, beta] = match norm {
+            Norm::Instance { affine: false, .. } => {
+                [1.0, 0.0].map(|value| constant(g, vector, value).map_err(|e| g.blame(e)))
+            }
+            _ => [("weight", 1.0), ("bias", 0.0)]
+                .map(|(name, start)| g.parameter(name, vector, Init::Constant(start))),
+        };
         let parameters = NormParameters {
-            gamma: g.parameter("weight", vector, Init::Constant(1.0))?,
-            beta: g.parameter("bias", vector, Init::Constant(0.0))?,
+            gamma: gamma?,
+            beta: beta?,
             slope,
         };
         let result = match norm {
             Norm::None => return Ok(x),
-            Norm::Instance { eps } => instance_norm(g, x, parameters, eps, activation),
+            Norm::Instance { eps, .. } => instance_norm(g, x, parameters, eps, activation),
             Norm::Group { groups, eps } => group_norm(g, x, parameters, groups, eps, activation),
             Norm::Batch { eps, momentum } => {
                 let running = RunningStats {
@@ -284,11 +293,19 @@ pub(super) fn slope_parameter(
     kind: Option<Nonlinearity>,
     vector: Shape,
 ) -> Result<Option<ValueId>, GraphError> {
-    if kind != Some(Nonlinearity::Prelu) {
-        return Ok(None);
-    }
+    let shape = match kind {
+        Some(Nonlinearity::Prelu) => vector,
+        Some(Nonlinearity::SharedPrelu) => Shape::scalar(),
+        _ => return Ok(None),
+    };
     graph.scope(scope, |g| {
-        g.parameter("weight", vector, Init::Constant(PRELU_START))
-            .map(Some)
+        let slope = g.parameter("weight", shape, Init::Constant(PRELU_START))?;
+        if shape == vector {
+            return Ok(Some(slope));
+        }
+        // As a product with ones, whose gradient is the sum over the channels.
+        let ones = constant(g, Shape::new(vector.c(), 1, 1, 1, 1), 1.0);
+        let slopes = ones.and_then(|ones| linear(g, slope, ones, None));
+        slopes.map(Some).map_err(|e| g.blame(e))
     })
 }

@@ -55,7 +55,7 @@ impl Nonlinearity {
         match self {
             Self::Relu => Activation::Relu,
             Self::LeakyRelu { slope } => Activation::LeakyRelu { slope },
-            Self::Prelu => Activation::Prelu,
+            Self::Prelu | Self::SharedPrelu => Activation::Prelu,
             Self::Relu6 => Activation::Relu6,
             Self::HSwish => Activation::HardSwish,
             Self::Gelu => Activation::Gelu,

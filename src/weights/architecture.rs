@@ -250,13 +250,16 @@ impl Arguments<'_> {
         let affine = option("affine").and_then(Value::as_bool);
         match (self.class("norm_op"), affine) {
             (None, _) => Ok(Norm::None),
-            (Some("InstanceNorm2d" | "InstanceNorm3d"), Some(true)) => Ok(Norm::Instance { eps }),
+            (Some("InstanceNorm2d" | "InstanceNorm3d"), affine) => {
+                let affine = affine.unwrap_or(false);
+                Ok(Norm::Instance { eps, affine })
+            }
             (Some("BatchNorm2d" | "BatchNorm3d"), None | Some(true)) => {
                 let momentum = option("momentum").and_then(Value::as_f64).unwrap_or(0.1) as f32;
                 Ok(Norm::Batch { eps, momentum })
             }
             (Some(other), _) => {
-                let known = "InstanceNorm and BatchNorm with affine = true, and null";
+                let known = "InstanceNorm, BatchNorm with affine = true, and null";
                 self.unsupported("norm_op", other, known)
             }
         }

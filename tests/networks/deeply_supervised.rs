@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use voxseg::graph::{Executor, Graph, Parameters, remove_dead_nodes};
-use voxseg::losses::{LossConfig, Supervision};
+use voxseg::losses::LossConfig;
 use voxseg::models::{
     Architecture, Branch, C1Net, Counts, DilatedResNet, Form, Network, WangNet, c1_deepsup, model,
     wang8, wang13,

@@ -1,4 +1,4 @@
-use voxseg::ops::elementwise::{Add, AddBroadcast, Multiply, ScaleChannels, ScaleVoxels};
+use voxseg::ops::elementwise::{Add, AddBroadcast, Constant, Multiply, ScaleChannels, ScaleVoxels};
 use voxseg::reference::{Tolerance, elementwise};
 use voxseg::tensor::{HostTensor, Shape};
 
@@ -43,6 +43,16 @@ fn multiply_matches_the_reference_forward_and_backward() {
             &[Some(product(&dy, &b)), Some(product(&dy, &a))],
             Tolerance::for_terms(1),
         );
+    }
+}
+
+#[test]
+fn a_constant_has_its_value_everywhere() {
+    for shape in [Shape::vector(7), Shape::new(3, 2, 5, 6, 7)] {
+        let value = -0.3;
+        let case = Case::new("constant", Constant { shape, value }, vec![]).in_f32();
+        let data = vec![f64::from(value); shape.len()];
+        case.check_forward(&[HostTensor { shape, data }], Tolerance::for_terms(1));
     }
 }
 

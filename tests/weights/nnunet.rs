@@ -236,7 +236,7 @@ fn what_there_is_not_here_is_refused_by_name() {
             json!("torch.nn.modules.normalization.GroupNorm"),
             "GroupNorm",
         ),
-        ("ARGS/norm_op_kwargs/affine", json!(false), "affine"),
+        ("ARGS/norm_op_kwargs/affine", json!(false), "unexpected"),
         ("ARGS/norm_op_kwargs/eps", json!(-1.0), "norm.eps"),
         (
             "ARGS/dropout_op",

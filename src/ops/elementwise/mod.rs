@@ -1,10 +1,11 @@
 //! Element by element: addition, also of one tensor to every sample, multiplication, a factor for each channel or for each
-//! voxel.
+//! voxel, constants.
 
 mod add;
 mod add_broadcast;
 mod binary;
 mod channel_dot;
+mod constant;
 mod multiply;
 mod scale_channels;
 mod scale_voxels;
@@ -13,6 +14,7 @@ pub(in crate::ops) use add::add_to;
 pub use add::{Add, add};
 pub use add_broadcast::{AddBroadcast, add_broadcast};
 pub use channel_dot::ChannelDot;
+pub use constant::{Constant, constant};
 pub use multiply::{Multiply, multiply};
 pub use scale_channels::{ScaleChannels, scale_channels};
 pub use scale_voxels::{ScaleVoxels, scale_voxels};
@@ -27,5 +29,6 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
         (&scale_channels::KERNEL, specialisations(MAP_STEPS)),
         (&scale_voxels::KERNEL, specialisations(MAP_STEPS)),
         (&channel_dot::KERNEL, specialisations(MAP_STEPS)),
+        (&constant::KERNEL, vec![vec![]]),
     ]
 }

@@ -17,6 +17,7 @@ mod mobilenet;
 mod mobilenet_v1;
 mod mobilenet_v2;
 mod mobilenet_v3;
+mod monai_attention;
 mod nnunet;
 mod patches;
 mod registry;
@@ -44,6 +45,7 @@ pub use mobile_unet::MobileUNet;
 pub use mobilenet_v1::{MobileNetV1, SeparableStage};
 pub use mobilenet_v2::{InvertedStage, MobileNetV2};
 pub use mobilenet_v3::{MobileNetV3, V3Block, V3Features};
+pub use monai_attention::MonaiAttentionUNet;
 pub use nnunet::{
     PLAIN_UNET, PlainNet, RESIDUAL_ENCODER, plain_unet, plain_unet_of, residual_encoder_unet,
     residual_unet_of,
@@ -65,6 +67,7 @@ pub static MODELS: &[&Model] = &[
     &cicek::MODEL,
     &ronneberger::MODEL,
     &attention_unet::MODEL,
+    &monai_attention::MODEL,
     &kayalibay::MODEL,
     &unet_plus_plus::MODEL,
     &vnet::PUBLISHED,

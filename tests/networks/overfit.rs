@@ -249,6 +249,7 @@ overfit! {
     nnunet3d,
     resenc3d,
     attention_unet,
+    monai_attention_unet,
     dense_unet,
     kayalibay3d,
     unetpp,

@@ -2,10 +2,12 @@
 
 use voxseg::graph::Graph;
 use voxseg::models::{
-    Architecture, Counts, Form, Heads, ModelError, PlainNet, UNetConfig, UNetPlusPlus, model,
-    plain_unet,
+    Architecture, Counts, Form, Heads, ModelError, MonaiAttentionUNet, PlainNet, UNetConfig,
+    UNetPlusPlus, model, plain_unet,
 };
-use voxseg::nn::{AttentionGate, DecoderStyle, HeadStyle, Mode, Norm, Padding, conv_layer};
+use voxseg::nn::{
+    AttentionGate, DecoderStyle, HeadStyle, Mode, Norm, Padding, conv_layer,
+};
 use voxseg::ops::ValueId;
 
 use crate::family::matches;
@@ -128,6 +130,31 @@ impl Architecture for Gated {
 #[test]
 fn a_gate_with_batch_norm_matches_monai() {
     matches("network_attention_gate", &Gated.into());
+}
+
+/// A volume of thick slices: three stages that are halved along D once.
+const THICK: Form = Form {
+    channels: 2,
+    classes: 3,
+    extent: [6, 12, 16],
+};
+const THICK_STRIDES: [[usize; 3]; 3] = [[1; 3], [1, 2, 2], [2; 3]];
+
+#[test]
+fn monais_attention_unet_matches_monai() {
+    let network = MonaiAttentionUNet {
+        features: vec![4, 4, 6],
+        kernels: vec![[3; 3]; 3],
+        strides: THICK_STRIDES.to_vec(),
+        ..MonaiAttentionUNet::usual(THICK)
+    };
+    matches("network_monai_attention_unet", &network.into());
+}
+
+#[test]
+fn monais_attention_unet_has_as_many_parameters_as_in_monai() {
+    let counts = |name| model(name).unwrap().counts().unwrap();
+    assert_eq!(counts("monai_attention_unet").parameters, 5_909_130);
 }
 
 fn parameters(network: &dyn Architecture, form: Form) -> usize {

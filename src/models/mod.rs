@@ -9,6 +9,7 @@ mod dense_unet;
 mod densenet;
 mod dilated;
 mod fit;
+mod isensee;
 mod kayalibay;
 mod lraspp;
 mod mixer;
@@ -38,6 +39,7 @@ pub use dense_unet::{DenseStage, DenseUNet, dense_unet_of, fc_densenet56, fc_den
 pub use densenet::{DenseNet, densenet121, densenet161, densenet169, densenet201};
 pub use dilated::DilatedResNet;
 pub use fit::fitting_patch;
+pub use isensee::IsenseeUNet;
 pub use kayalibay::{summed_unet, summed_unet_of};
 pub use lraspp::LrAspp;
 pub use mixer::Mixer;
@@ -69,6 +71,7 @@ pub static MODELS: &[&Model] = &[
     &attention_unet::MODEL,
     &monai_attention::MODEL,
     &kayalibay::MODEL,
+    &isensee::MODEL,
     &unet_plus_plus::MODEL,
     &vnet::PUBLISHED,
     &vnet::BATCH_NORM,

@@ -252,6 +252,7 @@ overfit! {
     monai_attention_unet,
     dense_unet,
     kayalibay3d,
+    isensee3d,
     unetpp,
     vnet,
     vnet_bn,

@@ -2,11 +2,11 @@
 
 use voxseg::graph::Graph;
 use voxseg::models::{
-    Architecture, Counts, Form, Heads, ModelError, MonaiAttentionUNet, PlainNet, UNetConfig,
-    UNetPlusPlus, model, plain_unet,
+    Architecture, Counts, Form, Heads, IsenseeUNet, ModelError, MonaiAttentionUNet, PlainNet,
+    UNetConfig, UNetPlusPlus, model, plain_unet,
 };
 use voxseg::nn::{
-    AttentionGate, DecoderStyle, HeadStyle, Mode, Norm, Padding, conv_layer,
+    AttentionGate, DecoderStyle, HeadStyle, LayerStyle, Mode, Norm, Padding, conv_layer,
 };
 use voxseg::ops::ValueId;
 
@@ -155,6 +155,50 @@ fn monais_attention_unet_matches_monai() {
 fn monais_attention_unet_has_as_many_parameters_as_in_monai() {
     let counts = |name| model(name).unwrap().counts().unwrap();
     assert_eq!(counts("monai_attention_unet").parameters, 5_909_130);
+}
+
+#[test]
+fn isensees_network_of_2017_matches_its_definition_in_pytorch() {
+    let network = IsenseeUNet {
+        features: vec![3, 4, 6],
+        kernels: vec![[1, 3, 3], [3; 3], [3; 3]],
+        strides: THICK_STRIDES.to_vec(),
+        layers: LayerStyle::default(),
+        heads: vec![0, 1],
+        ..IsenseeUNet::published(THICK)
+    };
+    assert_eq!(Architecture::heads(&network), 1);
+    matches("network_isensee", &network.into());
+}
+
+#[test]
+fn isensees_network_of_2017_has_as_many_parameters_as_its_definition() {
+    let features = [16, 32, 64, 128, 256];
+    let classes = 4;
+    // A convolution without bias, and the scale and shift of a norm.
+    let conv = |from: usize, to: usize| 27 * from * to;
+    let norm = |f: usize| 2 * f;
+    let entering = [4, 16, 32, 64, 128];
+    let context: usize = entering
+        .iter()
+        .zip(features)
+        .map(|(&from, f)| conv(from, f) + 2 * (conv(f, f) + norm(f)) + norm(f))
+        .sum();
+    let localization: usize = features
+        .windows(2)
+        .map(|f| {
+            let (fine, coarse) = (f[0], f[1]);
+            let up = conv(coarse, fine) + norm(fine);
+            let wide = conv(2 * fine, 2 * fine) + norm(2 * fine);
+            let halving = 2 * fine * fine + norm(fine);
+            up + wide + if fine == 16 { 0 } else { halving }
+        })
+        .sum();
+    let logits: usize = [2 * 16, 32, 64].iter().map(|f| classes * (f + 1)).sum();
+    let total = context + localization + logits;
+    assert_eq!(total, 9_464_268);
+    let counts = model("isensee3d").unwrap().counts().unwrap();
+    assert_eq!(counts.parameters, total);
 }
 
 fn parameters(network: &dyn Architecture, form: Form) -> usize {

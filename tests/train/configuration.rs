@@ -292,7 +292,7 @@ fn weights_of_heads_that_are_not_there_are_refused_before_preprocessing() {
 #[test]
 fn heads_are_weighed_as_their_network_says_unless_the_configuration_does() {
     let folder = folder_with(&Phantom::balls(2));
-    let dataset = Dataset::open(&folder.path().join("data")).unwrap();
+    let dataset = Dataset::open(folder.path().join("data")).unwrap();
     let chosen = |model: &str, more: &str| {
         let config = format!("{more}[network]\nmodel = \"{model}\"\nmax_stages = 3\n");
         let config: TrainConfig = toml::from_str(&config).unwrap();

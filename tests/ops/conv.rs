@@ -139,7 +139,8 @@ pub fn tolerance(a: &ConvAttributes, t: &Tensors) -> Tolerance {
     Tolerance::for_terms(longest)
 }
 
-fn check_conv(
+/// All three directions against the reference.
+pub fn check_conv(
     a: ConvAttributes,
     channels: [usize; 2],
     size: [usize; 3],
@@ -169,7 +170,7 @@ fn check_conv(
 }
 
 /// The transposed map of the same window: from the shape of y to the shape of x.
-fn check_transposed(
+pub fn check_transposed(
     a: ConvAttributes,
     channels: [usize; 2],
     size: [usize; 3],

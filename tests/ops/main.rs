@@ -5,6 +5,7 @@ mod attention;
 mod border;
 mod conv;
 mod conv_coop;
+mod conv_lattices;
 mod conv_pytorch;
 mod conv_weight_grad;
 mod dropout;

@@ -1,6 +1,6 @@
 //! Which kernels compute a convolution, as data.
 
-use super::{ConvAttributes, coop, depthwise, depthwise_strips, gemm, patches, winograd};
+use super::{ConvAttributes, coop, depthwise, depthwise_strips, gemm, lattices, patches, winograd};
 use crate::gpu::DeviceProfile;
 use crate::ops::{Candidates, Cost, OpError, Operand};
 use crate::tensor::{Element, Shape};
@@ -30,6 +30,8 @@ pub enum Variant<P> {
     Lanes(P),
     /// Tiles of rows walked along x in registers, for groups of one input channel on a CPU; the usual windows.
     Strips(&'static depthwise_strips::Tiling),
+    /// One of those above on the lattices of an image by its stride or dilation, for a CPU with subgroups of 8.
+    Lattices(lattices::Plan),
     /// Strips of outputs along x, for groups of one input channel; any device.
     Depthwise,
     /// Products of cooperative matrices, for GPUs that have them; no groups, forward and input gradient.
@@ -43,10 +45,11 @@ pub enum Variant<P> {
 }
 
 /// The names of all variants, the most wanted first.
-pub const VARIANTS: [&str; 8] = [
+pub const VARIANTS: [&str; 9] = [
     "patches",
     "lanes",
     "strips",
+    "lattices",
     "depthwise",
     "coop",
     "winograd",
@@ -63,10 +66,11 @@ impl<P> Variant<P> {
             Self::Patches => VARIANTS[0],
             Self::Lanes(_) => VARIANTS[1],
             Self::Strips(_) => VARIANTS[2],
-            Self::Depthwise => VARIANTS[3],
-            Self::Coop(_) => VARIANTS[4],
-            Self::Winograd(_) => VARIANTS[5],
-            Self::Gemm => VARIANTS[6],
+            Self::Lattices(_) => VARIANTS[3],
+            Self::Depthwise => VARIANTS[4],
+            Self::Coop(_) => VARIANTS[5],
+            Self::Winograd(_) => VARIANTS[6],
+            Self::Gemm => VARIANTS[7],
             Self::Naive => NAIVE,
         }
     }
@@ -78,9 +82,12 @@ impl<P> Variant<P> {
             Self::Coop(_) => false,
             Self::Winograd(plan) => plan.pays(device),
             Self::Gemm => gemm::pays(direction, problem),
-            Self::Patches | Self::Lanes(_) | Self::Strips(_) | Self::Depthwise | Self::Naive => {
-                true
-            }
+            Self::Patches
+            | Self::Lanes(_)
+            | Self::Strips(_)
+            | Self::Lattices(_)
+            | Self::Depthwise
+            | Self::Naive => true,
         }
     }
 }
@@ -157,6 +164,7 @@ fn able<P>(
         patches::supports(direction, problem, device).then_some(Variant::Patches),
         lanes.map(Variant::Lanes),
         depthwise_strips::Tiling::of(direction, problem, device).map(Variant::Strips),
+        lattices::Plan::new(direction, problem, device).map(Variant::Lattices),
         depthwise::supports(direction, problem).then_some(Variant::Depthwise),
         coop::Plan::new(direction, problem, device).map(Variant::Coop),
         winograd::Plan::new(direction, problem, device).map(Variant::Winograd),

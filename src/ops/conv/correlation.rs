@@ -2,7 +2,7 @@
 
 use super::{
     Direction, Problem, Variant, candidates, choose, coop, depthwise, depthwise_strips, gemm,
-    lanes, naive, patches, winograd,
+    lanes, lattices, naive, patches, winograd,
 };
 use crate::gpu::DeviceProfile;
 use crate::ops::{Candidates, Lowering, OpError};
@@ -30,6 +30,7 @@ pub(super) fn lower(
         Variant::Strips(tiling) => {
             depthwise_strips::lower(to, direction, &problem, tiling, operands, bias);
         }
+        Variant::Lattices(plan) => lattices::lower(to, direction, &plan, operands, bias)?,
         Variant::Depthwise => depthwise::lower(to, direction, &problem, operands, bias),
         Variant::Coop(plan) => coop::lower(to, &plan, direction, &problem, operands, bias),
         Variant::Winograd(plan) => winograd::lower(to, &plan, operands, bias),

@@ -10,14 +10,16 @@ use crate::tensor::Shape;
 pub(super) const LANES: usize = 8;
 
 /// Windows in the plane (taps, stride; H, W) that have a specialisation: what the U-Net family uses, forward and
-/// backward. Along D a window may be anything, as it is walked plane by plane.
-const WINDOWS: [([usize; 2], [usize; 2]); 6] = [
+/// backward, and what strides leave on lattices. Along D a window may be anything, as it is walked plane by plane.
+const WINDOWS: [([usize; 2], [usize; 2]); 8] = [
     ([3, 3], [1, 1]),
     ([3, 3], [2, 2]),
     ([2, 2], [1, 1]),
     ([2, 2], [2, 2]),
     ([5, 5], [1, 1]),
     ([1, 1], [2, 2]),
+    ([4, 4], [1, 1]),
+    ([7, 7], [1, 1]),
 ];
 
 /// Windows in the plane (taps H, W) of two parity classes of columns at once, and the taps of the row that the even class
@@ -30,9 +32,24 @@ const LONG: [usize; 3] = [1, 4, 16];
 const FLAT: [usize; 3] = [1, 8, 8];
 const CUBE: [usize; 3] = [4, 4, 4];
 
-/// Those for a source in a padded copy, and for one that is read where it lies; the most wanted first.
-const COPIED: [[usize; 3]; 2] = [FLAT, CUBE];
-const GUARDED: [[usize; 3]; 3] = [LONG, FLAT, CUBE];
+/// The tile of windows of more rows than [`FEW_ROWS`], whose text would else not fit the instruction cache.
+const SMALL: [usize; 3] = [1, 4, 8];
+const FEW_ROWS: usize = 5;
+
+/// The register tiles for a window of so many rows, for a source in a padded copy or for one that is read where it lies; the
+/// most wanted first.
+const fn tiles_of(rows: usize, is_guarded: bool) -> &'static [[usize; 3]] {
+    match (rows > FEW_ROWS, is_guarded) {
+        (true, _) => &[SMALL],
+        (false, true) => &[LONG, FLAT, CUBE],
+        (false, false) => &[FLAT, CUBE],
+    }
+}
+
+/// Zeros before a row of so many taps that a source read where it lies may have.
+const fn usual_padding(taps: usize) -> [usize; 3] {
+    [0, (taps - 1) / 2, taps / 2]
+}
 
 /// The tile of a pointwise convolution, which sees a sample as one row.
 const ROW: [usize; 3] = [1, 1, 64];
@@ -144,7 +161,7 @@ impl Plan {
             return Some(plan);
         }
         let ([_, kh, kw], [_, sh, sw]) = (plan.taps, plan.stride);
-        plan.tile = tile_for(&COPIED, plan.size);
+        plan.tile = tile_for(tiles_of(kh, false), plan.size);
         WINDOWS.contains(&([kh, kw], [sh, sw])).then_some(plan)
     }
 
@@ -172,7 +189,7 @@ impl Plan {
     fn with_pairs(&self) -> Option<Self> {
         let plan = Self {
             pair: 2,
-            tile: tile_for(&COPIED, self.size),
+            tile: tile_for(tiles_of(self.taps[1], false), self.size),
             channels: if self.taps[2] == 1 { CHANNELS } else { 1 },
             ..*self
         };
@@ -280,7 +297,8 @@ impl Plan {
         let (reads, tile) = if source.is_vec4() && self.stays_inside() {
             (Reads::InPlace, self.tile)
         } else if source.is_vec4() && self.is_guardable() {
-            (Reads::Guarded, tile_for(&GUARDED, self.size))
+            let tiles = tiles_of(self.taps[1], true);
+            (Reads::Guarded, tile_for(tiles, self.size))
         } else {
             (Reads::Copy, self.tile)
         };
@@ -309,7 +327,8 @@ impl Plan {
     /// Whether there is a kernel that guards its loads from a source in rows of whole vec4.
     fn is_guardable(&self) -> bool {
         let before = self.padding[2];
-        let is_usual = before == 0 || self.pair == 1 && before == (self.taps[2] - 1) / 2;
+        let is_usual =
+            before == 0 || self.pair == 1 && usual_padding(self.taps[2]).contains(&before);
         let in_fours = self.source.spatial()[2].is_multiple_of(4);
         in_fours && is_usual && self.channels == 1
     }
@@ -450,11 +469,11 @@ fn reading(reads: Reads, shift: usize) -> Constants {
 
 /// All specialisations in use.
 pub(in crate::ops::conv) fn specialisations() -> Vec<Constants> {
-    let windows = WINDOWS.map(|window| (window, (1, 0), shift((window.0[1] - 1) / 2)));
-    let paired = PAIRED.map(|(taps, skip)| ((taps, [1, 1]), (2, skip), 0));
+    let windows = WINDOWS.map(|window| (window, (1, 0), usual_padding(window.0[1])));
+    let paired = PAIRED.map(|(taps, skip)| ((taps, [1, 1]), (2, skip), [0; 3]));
     let mut list = Vec::new();
     for blocks in [1, 2] {
-        for (window, pair, same) in windows.into_iter().chain(paired) {
+        for (window, pair, usual) in windows.into_iter().chain(paired) {
             let channels = match (window.0[1], pair) {
                 (1, (2, _)) => CHANNELS,
                 _ => 1,
@@ -463,12 +482,14 @@ pub(in crate::ops::conv) fn specialisations() -> Vec<Constants> {
                 let shape = constants(window, tile, channels, blocks, pair);
                 [shape, reading(reads, shift)].concat()
             };
-            list.extend(COPIED.map(|tile| with(tile, Reads::Copy, 0)));
-            let mut shifts = vec![0, same];
+            let [copied, guarded] = [false, true].map(|guards| tiles_of(window.0[0], guards));
+            list.extend(copied.iter().map(|&tile| with(tile, Reads::Copy, 0)));
+            let mut shifts = usual.map(shift).to_vec();
             shifts.dedup();
             shifts.retain(|_| channels == 1);
             for shift in shifts {
-                list.extend(GUARDED.map(|tile| with(tile, Reads::Guarded, shift)));
+                let tiles = guarded.iter();
+                list.extend(tiles.map(|&tile| with(tile, Reads::Guarded, shift)));
             }
         }
         let row = constants(([1, 1], [1, 1]), ROW, CHANNELS, blocks, (1, 0));

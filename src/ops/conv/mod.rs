@@ -18,6 +18,8 @@ mod gemm;
 mod gemm_weight_grad;
 mod input_grad;
 mod lanes;
+mod lattice_copies;
+mod lattices;
 mod naive;
 mod parts;
 mod patches;
@@ -49,6 +51,7 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
     list.extend(classes::kernels());
     list.extend(coop::kernels());
     list.extend(lanes::copies::kernels());
+    list.extend(lattice_copies::kernels());
     list.extend(depthwise::kernels());
     list.extend(depthwise_strips::kernels());
     list.extend(gemm::kernels());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     ConvAttributes, Direction, Problem, Variant, candidates, choose, depthwise, depthwise_strips,
-    gemm_weight_grad, naive, parts, patches_weight_grad, weight_grad_lanes,
+    gemm_weight_grad, lattices, naive, parts, patches_weight_grad, weight_grad_lanes,
 };
 use crate::gpu::DeviceProfile;
 use crate::ops::{
@@ -55,6 +55,7 @@ impl Operator for ConvWeightGrad {
             Variant::Strips(tiling) => {
                 depthwise_strips::weight_grad(to, &problem, tiling, [&x, &dy, &dw]);
             }
+            Variant::Lattices(plan) => lattices::weight_grad(to, &plan, [&x, &dy, &dw])?,
             Variant::Depthwise => depthwise::weight_grad(to, &problem, &x, &dy, &dw),
             Variant::Gemm => gemm_weight_grad::lower(to, &problem, &x, &dy, &dw),
             // Winograd's kernels and cooperative matrices have no plan for this direction, so that they are never chosen.

@@ -109,7 +109,7 @@ const fn tiling(kernel: usize, stride: usize, vectors: usize, channels: usize) -
 /// The windows there are kernels for. More channels an invocation is faster (3x3 with 8 of them by a tenth to a sixth) and
 /// takes longer to compile (1.4 s for 0.9); fewer waste less of the few channels at the ends of a network. Of equal ones
 /// the first is taken.
-static TILINGS: [Tiling; 12] = [
+static TILINGS: [Tiling; 17] = [
     tiling(3, 1, 2, 8),
     tiling(3, 1, 2, 4),
     tiling(3, 1, 1, 4),
@@ -117,7 +117,12 @@ static TILINGS: [Tiling; 12] = [
     tiling(3, 1, 1, 1),
     tiling(5, 1, 2, 4),
     tiling(5, 1, 2, 1),
+    tiling(4, 1, 2, 4),
+    tiling(4, 1, 2, 1),
+    tiling(7, 1, 2, 1),
+    tiling(7, 1, 1, 1),
     tiling(3, 2, 2, 4),
+    tiling(2, 1, 2, 8),
     tiling(2, 2, 2, 8),
     tiling(1, 1, 4, 16),
     tiling(1, 1, 1, 16),

@@ -5,14 +5,18 @@
 // spreads it by shuffles; it meets the KH rows of dy whose windows it lies in, of which one is new and the others are kept.
 // So nothing is loaded twice along y, eight numbers are loaded at once, and the code is a quarter of that of a tile of 4x8.
 // Index map: one workgroup = one subgroup of 8 = 8 * OCV output channels (blocks along x of the grid) x IC input
-// channels (blocks along y) x one tap along z, for one part of the strips (both in z of the grid). Rows of x come from a
-// copy padded in y and x; planes outside x are skipped. Channels beyond the end repeat the last one; nobody reads
+// channels (blocks along y) x one tap along z, for one part of the strips (both in z of the grid). GUARDED, x is the tensor
+// itself, of the extents of dy and in rows of whole vec4: a row of a strip starts SHIFT columns before its window, and what lies
+// outside is 0. Else x is a
+// copy padded in y and x. Planes outside x are skipped. Channels beyond the end repeat the last one; nobody reads
 // their sums. A tile of the parameters is a strip here, tiles_h its rows. Sums lie in `partial` as
 // [part][tap z][block o][block c][c][tap y][o / 8][tap x][lane].
 // Accuracy: sequential f32 sums of at most voxels / parts products, added up by weight_grad_parts.wgsl. Deterministic.
-// Measured on lavapipe (2 cores, 8 lanes) beside weight_grad_lanes in turns, GFLOP by second of processor time, both cores:
-// 16->16 at 64^3 56 (49), 64->32 at 32^3 57 (53), 128->64 at 16^3 52 (55); 5x5x5 16->16 at 32^3 36 where the general kernel
-// reaches 1.6. Rejected: two and four rows a step (0.9 to 1.0 of the speed), 16 input channels (1.0), 32 output channels an
+// Measured on lavapipe (2 cores, 8 lanes, 2026-11-22), ms of the 64^3 step's weight gradients, best of four, in turns: 423 where x is
+// read where it lies, 494 from padded copies, which took a tenth of that and 8 MiB of scratch; 64->64 at 16^3 12.6 beside 15.8 of
+// weight_grad_lanes from a copy, 128->128 at 8^3 9.2 (10.8). By the clock, both cores, 71 to 76 GFLOP/s from 16^3 on.
+// Earlier, from copies, GFLOP by second of processor time: 5x5x5 16->16 at 32^3 36 where the general kernel reaches
+// 1.6. Rejected: two and four rows a step (0.9 to 1.0 of the speed), 16 input channels (1.0), 32 output channels an
 // invocation (1.0): the sums, which do not fit the registers, then cost what the loads save. Of the time 40 % are loads, though
 // a step has but four.
 
@@ -47,8 +51,13 @@ const KH: u32 = 3u;
 const KW: u32 = 3u;
 const LANES: u32 = 8u;
 const WIDTH: u32 = 8u + KW - 1u;
-const WORDS: u32 = (WIDTH + 7u) / 8u;
-const LOADS: u32 = (IC * WORDS + LANES - 1u) / LANES;
+const GUARDED: u32 = 0u;
+// Guarded, a window lies around its voxel, and a row of a strip begins with the vec4 before it.
+const BEFORE_H: u32 = GUARDED * (KH / 2u);
+const SHIFT: u32 = GUARDED * (4u - KW / 2u);
+// vec4 of a row of x under the windows of a strip.
+const QUADS: u32 = (SHIFT + WIDTH + 3u) / 4u;
+const LOADS: u32 = (IC * QUADS + LANES - 1u) / LANES;
 // Vectors of the taps along x.
 const TAPS: u32 = (KW + 3u) / 4u;
 const SUMS: u32 = IC * KH * OCV;
@@ -56,7 +65,7 @@ const SUMS: u32 = IC * KH * OCV;
 const ROW: u32 = 2u * OCV;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<mat2x4<f32>>;
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> dy: array<mat2x4<f32>>;
 @group(0) @binding(3) var<storage, read_write> partial: array<f32>;
 
@@ -72,11 +81,13 @@ fn main(
     let first_c = group.y * IC;
 
     var x_at: array<u32, LOADS>;
+    var x_column: array<u32, LOADS>;
     // unroll
     for (var j: u32 = 0u; j < LOADS; j++) {
-        let t = min(j * LANES + lane, IC * WORDS - 1u);
-        let c = min(first_c + t / WORDS, params.channels_in - 1u);
-        x_at[j] = params.x_first + c * params.x_channel + t % WORDS;
+        let t = min(j * LANES + lane, IC * QUADS - 1u);
+        let c = min(first_c + t / QUADS, params.channels_in - 1u);
+        x_column[j] = t % QUADS - GUARDED;
+        x_at[j] = params.x_first + c * params.x_channel + x_column[j];
     }
     var y_at: array<u32, OCV>;
     // unroll
@@ -96,7 +107,7 @@ fn main(
         if z >= params.x_d {
             continue;
         }
-        var x_row = n * params.x_batch + z * params.x_plane + column;
+        let x_plane = n * params.x_batch + z * params.x_plane + 2u * column;
         let y_strip = n * params.y_batch + plane * params.y_plane + column;
         // Rows of dy, the newest first.
         var dys: array<vec4<f32>, KH * ROW>;
@@ -113,14 +124,18 @@ fn main(
                 dys[2u * o] = select(vec4(0.0), word[0], is_there);
                 dys[2u * o + 1u] = select(vec4(0.0), word[1], is_there);
             }
-            var xs: array<vec4<f32>, 2 * LOADS>;
+            // Before the near border rows and columns wrap round to huge numbers, which lie beyond the far one as well.
+            let y = row - BEFORE_H;
+            let x_row = x_plane + y * params.x_row;
+            var xs: array<vec4<f32>, LOADS>;
             // unroll
             for (var j: u32 = 0u; j < LOADS; j++) {
-                let word = x[x_at[j] + x_row];
-                xs[2u * j] = word[0];
-                xs[2u * j + 1u] = word[1];
+                if GUARDED == 0u || y < params.tiles_h && 2u * column + x_column[j] < params.x_row {
+                    xs[j] = x[x_at[j] + x_row];
+                } else {
+                    xs[j] = vec4(0.0);
+                }
             }
-            x_row += params.x_row;
 
             // unroll
             for (var c: u32 = 0u; c < IC; c++) {
@@ -130,9 +145,10 @@ fn main(
                 for (var v: u32 = 0u; v < 8u; v++) {
                     // unroll
                     for (var kx: u32 = 0u; kx < KW; kx++) {
+                        let column_of_row = SHIFT + v + kx;
                         window[v * TAPS + kx / 4u][kx % 4u] = subgroupShuffle(
-                            xs[(c * WORDS + (v + kx) / 8u) / LANES * 2u + (v + kx) % 8u / 4u][(v + kx) % 4u],
-                            (c * WORDS + (v + kx) / 8u) % LANES,
+                            xs[(c * QUADS + column_of_row / 4u) / LANES][column_of_row % 4u],
+                            (c * QUADS + column_of_row / 4u) % LANES,
                         );
                     }
                 }

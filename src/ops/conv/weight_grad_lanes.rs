@@ -71,10 +71,12 @@ const LANES: usize = 8;
 /// Voxels of dy in one tile, (H, W): the second shape for images narrower than the first.
 const TILE_SHAPES: [[usize; 2]; 2] = [[4, 8], [8, 4]];
 
-/// Width of a strip in voxels, and the least height: its KH - 1 steps without a new row of dy cost a tenth of lower ones. At 16
-/// both ways are as fast as each other, by the figures in the kernel's header.
+/// Width of a strip in voxels, and the least height: below it most steps are those without a new row of dy.
 const STRIP: usize = 8;
-const MIN_STRIP_HEIGHT: usize = 24;
+const MIN_STRIP_HEIGHT: usize = 8;
+
+/// Voxels of x that are loaded at once.
+const PACK: usize = 4;
 
 /// Voxels that one part adds up: enough that storing its sums costs little, few enough to keep sums short.
 const VOXELS_PER_PART: usize = 2048;
@@ -157,20 +159,21 @@ impl Tiling {
         self.kernel[0] <= 3
     }
 
-    fn constants(&self, cut: Cut) -> Constants {
+    fn constants(&self, cut: Cut, is_guarded: bool) -> Constants {
         let mut constants = vec![
             ("OCV", self.vectors as u32),
             ("IC", self.channels as u32),
             ("KH", self.kernel[0] as u32),
             ("KW", self.kernel[1] as u32),
         ];
-        if let Cut::Tiles(tile) = cut {
-            constants.extend([
+        match cut {
+            Cut::Tiles(tile) => constants.extend([
                 ("SH", self.stride[0] as u32),
                 ("SW", self.stride[1] as u32),
                 ("TY", tile[0] as u32),
                 ("TX", tile[1] as u32),
-            ]);
+            ]),
+            Cut::Strips => constants.push(("GUARDED", u32::from(is_guarded))),
         }
         constants
     }
@@ -181,10 +184,12 @@ pub(super) fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
     let tiles = TILINGS
         .iter()
         .filter(|t| t.has_tiles())
-        .flat_map(|t| TILE_SHAPES.map(|tile| t.constants(Cut::Tiles(tile))))
+        .flat_map(|t| TILE_SHAPES.map(|tile| t.constants(Cut::Tiles(tile), false)))
         .collect();
     let strips = TILINGS.iter().filter(|t| t.walks_strips());
-    let strips = strips.map(|t| t.constants(Cut::Strips)).collect();
+    let strips = strips
+        .flat_map(|t| [false, true].map(|is_guarded| t.constants(Cut::Strips, is_guarded)))
+        .collect();
     vec![(&TILES, tiles), (&STRIPS, strips), (&PARTS, vec![vec![]])]
 }
 
@@ -234,12 +239,19 @@ impl Plan {
         })
     }
 
-    /// Voxels that are loaded at once.
-    fn pack(&self) -> usize {
+    /// Voxels of dy that are loaded at once; of x it is [`PACK`].
+    fn dy_pack(&self) -> usize {
         match self.cut {
-            Cut::Tiles(_) => 4,
+            Cut::Tiles(_) => PACK,
             Cut::Strips => STRIP,
         }
+    }
+
+    /// Whether `x` is read where it lies, with zeros for what is outside: then it has the extents of dy.
+    fn guards(&self, problem: &Problem, x: &Operand) -> bool {
+        let a = &problem.attributes;
+        let is_same = (1..3).all(|i| a.kernel[i] % 2 == 1 && a.padding[i] == a.kernel[i] / 2);
+        matches!(self.cut, Cut::Strips) && is_same && is_readable(x, PACK, [0, 0], [0, 0])
     }
 
     /// Rows and row length of x, in floats; rows are whole packs.
@@ -252,7 +264,7 @@ impl Plan {
         } = self;
         let rows = (tiles[0] * tile[0] - 1) * t.stride[0] + t.kernel[0];
         let last = (tile[1] - 1) * t.stride[1] + t.kernel[1];
-        let row = (tiles[1] - 1) * tile[1] * t.stride[1] + last.next_multiple_of(self.pack());
+        let row = (tiles[1] - 1) * tile[1] * t.stride[1] + last.next_multiple_of(PACK);
         [rows, row]
     }
 
@@ -270,16 +282,17 @@ pub(super) fn lower(
     [x, dy, dw]: [&Operand; 3],
 ) {
     let a = &problem.attributes;
-    let pack = plan.pack();
-    let dy = padded(to, dy, pack, [0, 0], plan.y_extent());
+    let dy = padded(to, dy, plan.dy_pack(), [0, 0], plan.y_extent());
     let parts = plan.parts(problem);
     let padding = [a.padding[1], a.padding[2]];
-    if is_readable(x, pack, padding, plan.x_extent()) {
+    let is_guarded = plan.guards(problem, x);
+    if is_guarded || is_readable(x, PACK, padding, plan.x_extent()) {
         let channels = problem.x.c();
         let partial = to.scratch(Shape::vector(
             parts.count * plan.part_len(problem, channels),
         ));
-        return sum_tiles(to, problem, plan, parts, [x, &dy, &partial, dw]);
+        let constants = plan.tiling.constants(plan.cut, is_guarded);
+        return sum_tiles(to, problem, plan, parts, constants, [x, &dy, &partial, dw]);
     }
     // Some channels at a time, so that not all of the padded copy is there at once.
     let x_plane = with_plane(x.shape, plan.x_extent());
@@ -297,7 +310,9 @@ pub(super) fn lower(
         };
         pad(to, &channels_of(x, first, channels), padding, &part);
         let weight = channels_of(dw, first, channels);
-        sum_tiles(to, problem, plan, parts, [&part, &dy, &partial, &weight]);
+        let constants = plan.tiling.constants(plan.cut, false);
+        let operands = [&part, &dy, &partial, &weight];
+        sum_tiles(to, problem, plan, parts, constants, operands);
     }
 }
 
@@ -347,6 +362,7 @@ fn sum_tiles(
     problem: &Problem,
     plan: &Plan,
     parts: Parts,
+    constants: Constants,
     [x, dy, partial, dw]: [&Operand; 4],
 ) {
     let &Plan {
@@ -359,8 +375,8 @@ fn sum_tiles(
     let channels_in = x.shape.c();
     let blocks_out = problem.y.c().div_ceil(LANES * tiling.vectors);
     let blocks_in = channels_in.div_ceil(tiling.channels);
-    let rows = Rows::of(x, plan.pack());
-    let dy_rows = Rows::of(dy, plan.pack());
+    let rows = Rows::of(x, PACK);
+    let dy_rows = Rows::of(dy, plan.dy_pack());
     let (kernel, tiles_h) = match cut {
         Cut::Tiles(_) => (&TILES, tiles[0]),
         Cut::Strips => (&STRIPS, tile[0]),
@@ -394,13 +410,7 @@ fn sum_tiles(
         blocks_in as u32,
         (a.kernel[0] * parts.count) as u32,
     ];
-    to.dispatch(
-        kernel,
-        tiling.constants(cut),
-        &params,
-        &[x, dy, partial],
-        groups,
-    );
+    to.dispatch(kernel, constants, &params, &[x, dy, partial], groups);
     let sums = plan.sums(problem);
     let problem = Problem {
         x: problem.x.with_c(channels_in),

@@ -10,7 +10,7 @@
 // all residues. lattices_quads.wgsl moves four numbers at a time.
 //
 // Measured with the convolution behind it, ms beside conv/gemm in the same run (shared 2-core adapter, 2026-11-22): 16x16 stride 16
-// 3->384 at 224^2 13 where that took 1550, 3x3 dilation 2 64->64 at 56^2 12 (305), 7x7 stride 2 3->64 at 224^2 31 (2560).
+// 3->384 at 224^2 7.4 where that took 237, 7x7 stride 2 3->64 at 224^2 9.0 (360), 3x3x3 dilation 2 32->32 at 32^3 28 (500).
 // Saves nothing. Written `=`. Exact but for the bias, which is added in f32. Deterministic.
 
 struct Params {

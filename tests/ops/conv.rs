@@ -82,6 +82,7 @@ fn examples() -> Vec<(ConvAttributes, [usize; 2], [usize; 3])> {
             [3, 4, 32],
         ),
         (k([1, 1, 1]), [9, 35], [3, 6, 12]),
+        (k([1, 1, 1]), [33, 40], [3, 5, 7]),
         // The same with channels enough for the weight gradient's blocks, the last one with several parts of the sum.
         (
             ConvAttributes::new([2, 2, 2]).with_stride([2, 2, 2]),

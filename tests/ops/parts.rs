@@ -161,9 +161,19 @@ fn operators_on_tokens() {
         let weight = (random(Shape::new(9, w, 1, 1, 1), 2), false);
         let inputs = vec![image(shape.with_c(6), 1), weight];
         bits("along the last axis", LinearLast, inputs, &[true, false]);
-        let case = SelfAttention { heads: 2 };
-        bits("attention", case, vec![image(shape, 1)], &[true]);
+        for variant in ["tiled", "naive"] {
+            let op = SelfAttention { heads: 2 };
+            let case = Case::new(format!("attention of {shape}"), op, vec![image(shape, 1)]);
+            let case = case.with_variant("attention", variant);
+            check(case, LIMIT, &[true], Agreement::Bits);
+        }
     }
+    // The scores of a head fit, heads together do not.
+    let shape = Shape::new(4, 96, 1, 1, 41);
+    let op = SelfAttention { heads: 4 };
+    let case = Case::new(format!("attention of {shape}"), op, vec![image(shape, 1)]);
+    let case = case.with_variant("attention", "products");
+    check(case, 16 << 10, &[true], Agreement::Bits);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The gradient of attention.
 
-use super::{Extents, Parts, in_f32, is_tiled, row, single, widths};
+use super::{Extents, Parts, in_f32, is_of_products, is_tiled, products, row, single, widths};
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::layout::copy;
 use crate::ops::{Cost, Lowering, OpError, Operand, Operator, expect_shape, pack_width, take};
@@ -171,6 +171,34 @@ impl Given {
         inner
     }
 
+    /// `targets` hold f32 and lie side by side.
+    fn gradients(
+        &self,
+        to: &mut Lowering<'_>,
+        inner: &Operand,
+        targets: &Parts,
+    ) -> Result<(), OpError> {
+        let Self {
+            parts,
+            dy,
+            lse,
+            extents,
+            ..
+        } = self;
+        if is_of_products(to.device, *extents) {
+            let given = products::Given {
+                parts,
+                dy,
+                lse,
+                inner,
+            };
+            return products::gradients(to, &given, targets, *extents);
+        }
+        self.query_grad(to, inner, &targets.q);
+        self.key_grad(to, inner, targets);
+        Ok(())
+    }
+
     fn query_grad(&self, to: &mut Lowering<'_>, inner: &Operand, dq: &Operand) {
         let Parts { q, k, v } = &self.parts;
         let (dy, lse) = (&self.dy, &self.lse);
@@ -205,9 +233,13 @@ impl Given {
         to.dispatch(kernel, constants, &params, &operands, groups);
     }
 
-    /// `dkv` begins with dk; dv begins `between` elements after it.
-    fn key_grad(&self, to: &mut Lowering<'_>, inner: &Operand, (dkv, between): (&Operand, usize)) {
+    fn key_grad(&self, to: &mut Lowering<'_>, inner: &Operand, targets: &Parts) {
         let Parts { q, k, v } = &self.parts;
+        let between = targets.v.start() - targets.k.start();
+        let dkv = &Operand {
+            shape: targets.k.shape.with_c(2 * targets.k.shape.c()),
+            ..targets.k
+        };
         let (dy, lse) = (&self.dy, &self.lse);
         let tiled = is_tiled(to.device);
         let (width, packs) = self.packs(tiled, &[k, v, dkv]);
@@ -277,19 +309,15 @@ impl Operator for SelfAttentionBackward {
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
         let (given, target) = (self.given(to)?, to.outputs[0]);
-        let (all, tokens) = (given.extents.channels(), given.extents.tokens);
         let inner = given.inner(to);
         in_f32(to, &target, |to, dqkv| {
-            given.query_grad(to, &inner, &dqkv.channels(0..all));
-            given.key_grad(to, &inner, (&dqkv.channels(all..3 * all), all * tokens));
-        });
-        Ok(())
+            given.gradients(to, &inner, &Parts::of(dqkv, given.extents))
+        })
     }
 
     fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
         let (given, target) = (self.given(to)?, to.outputs[0]);
-        let (all, tokens) = (given.extents.channels(), given.extents.tokens);
-        let head = given.extents.head;
+        let (all, head) = (given.extents.channels(), given.extents.head);
         for n in 0..given.extents.samples {
             for h in 0..given.extents.heads {
                 let given = given.single(n, h);
@@ -297,11 +325,12 @@ impl Operator for SelfAttentionBackward {
                 let [dq, dk, dv] = [0, 1, 2].map(place);
                 to.part(0, &[], &[], |to| {
                     let inner = given.inner(to);
-                    in_f32(to, &dq, |to, dq| given.query_grad(to, &inner, dq));
-                    let space = to.scratch(dk.shape.with_c(2 * head));
-                    given.key_grad(to, &inner, (&space, head * tokens));
-                    copy(to, &space.channels(0..head), &dk, 0);
-                    copy(to, &space.channels(head..2 * head), &dv, 0);
+                    let space = to.scratch(dk.shape.with_c(3 * head));
+                    let sums = Parts::of(&space, given.extents);
+                    given.gradients(to, &inner, &sums)?;
+                    for (sums, target) in [(sums.q, dq), (sums.k, dk), (sums.v, dv)] {
+                        copy(to, &sums, &target, 0);
+                    }
                     Ok(())
                 })?;
             }

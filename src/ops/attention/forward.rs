@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Extents, Parts, SelfAttentionBackward, in_f32, is_tiled, row, single, widths};
+use super::{
+    Extents, Parts, SelfAttentionBackward, in_f32, is_of_products, is_tiled, products, row, single,
+    widths,
+};
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{
     Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, pack_width, take,
@@ -66,7 +69,15 @@ pub struct SelfAttention {
 const OP: &str = "attention.forward";
 
 /// Appends the attention of all heads of the operands.
-fn attend(to: &mut Lowering<'_>, parts: &Parts, y: &Operand, lse: &Operand, extents: Extents) {
+fn attend(
+    to: &mut Lowering<'_>,
+    parts: &Parts,
+    [y, lse]: [&Operand; 2],
+    extents: Extents,
+) -> Result<(), OpError> {
+    if is_of_products(to.device, extents) {
+        return products::attend(to, parts, [y, lse], extents);
+    }
     let Parts { q, k, v } = parts;
     in_f32(to, y, |to, y| {
         let tiled = is_tiled(to.device);
@@ -97,7 +108,8 @@ fn attend(to: &mut Lowering<'_>, parts: &Parts, y: &Operand, lse: &Operand, exte
         };
         let groups = extents.groups(packs);
         to.dispatch(kernel, constants, &params, &[q, k, v, y, lse], groups);
-    });
+        Ok(())
+    })
 }
 
 impl Operator for SelfAttention {
@@ -132,8 +144,7 @@ impl Operator for SelfAttention {
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
         let (qkv, y, lse) = (to.inputs[0], to.outputs[0], to.outputs[1]);
         let extents = Extents::of(OP, qkv.shape, self.heads)?;
-        attend(to, &Parts::of(&qkv, extents), &y, &lse, extents);
-        Ok(())
+        attend(to, &Parts::of(&qkv, extents), [&y, &lse], extents)
     }
 
     fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
@@ -145,8 +156,8 @@ impl Operator for SelfAttention {
                 let parts = parts.single(n, head, extents);
                 let y = single(&y, n, head * extents.head, extents);
                 to.part(0, &[], &[], |to| {
-                    attend(to, &parts, &y, &row(&lse, n, head), extents.single());
-                    Ok(())
+                    let lse = row(&lse, n, head);
+                    attend(to, &parts, [&y, &lse], extents.single())
                 })?;
             }
         }

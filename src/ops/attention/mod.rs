@@ -1,10 +1,11 @@
-//! Multi-head self-attention of tokens, without the matrix of their weights in memory.
+//! Multi-head self-attention of tokens, on GPUs without the matrix of their weights in memory.
 //!
 //! Tokens are the voxels of a feature map and features its channels: queries, keys and values are channels side by side, and a
 //! head is some neighbouring channels of each.
 
 mod backward;
 mod forward;
+mod products;
 
 pub use backward::SelfAttentionBackward;
 pub use forward::{SelfAttention, self_attention};
@@ -14,9 +15,10 @@ use crate::ops::layout::copy;
 use crate::ops::{Lowering, OpError, Operand};
 use crate::tensor::{Element, Shape};
 
-/// The names of the two variants: the first is for GPUs, the second for CPU adapters, where workgroup memory costs as much
-/// as storage.
-pub const VARIANTS: [&str; 2] = [WITH_TILES, NAIVE];
+/// The names of the variants: the first is for CPU adapters, where workgroup memory costs as much as storage, the second for
+/// GPUs.
+pub const VARIANTS: [&str; 3] = [PRODUCTS, WITH_TILES, NAIVE];
+const PRODUCTS: &str = "products";
 const WITH_TILES: &str = "tiled";
 const NAIVE: &str = "naive";
 
@@ -28,6 +30,14 @@ fn is_tiled(device: &DeviceProfile) -> bool {
         Some(variant) => variant == WITH_TILES,
         None => device.class == AdapterClass::Gpu,
     }
+}
+
+fn is_of_products(device: &DeviceProfile, extents: Extents) -> bool {
+    let is_wanted = match device.forced("attention") {
+        Some(variant) => variant == PRODUCTS,
+        None => device.class == AdapterClass::CpuLike,
+    };
+    is_wanted && products::supports(device, extents)
 }
 
 /// The extents of attention.
@@ -132,19 +142,20 @@ fn row(operand: &Operand, n: usize, head: usize) -> Operand {
 fn in_f32(
     to: &mut Lowering<'_>,
     target: &Operand,
-    lower: impl FnOnce(&mut Lowering<'_>, &Operand),
-) {
+    lower: impl FnOnce(&mut Lowering<'_>, &Operand) -> Result<(), OpError>,
+) -> Result<(), OpError> {
     if target.element == Element::F32 {
         return lower(to, target);
     }
     let sums = to.scratch(target.shape);
-    lower(to, &sums);
+    lower(to, &sums)?;
     copy(to, &sums, target, 0);
+    Ok(())
 }
 
 /// The kernels of this family with the specialisations in use, for the checks that need no GPU.
 pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
-    [forward::kernels(), backward::kernels()].concat()
+    [forward::kernels(), backward::kernels(), products::kernels()].concat()
 }
 
 fn widths() -> Vec<Constants> {

@@ -22,7 +22,7 @@ pub(super) fn lower(
     let bias = to.inputs.get(2).copied();
     let bias = bias.as_ref();
     let problem = problem.stored_as([&source, &target]);
-    let plan = lanes::Plan::new(direction, &problem, to.device);
+    let plan = lanes_plan(direction, &problem, to.device);
     let operands = [&source, &w, &target];
     match choose(direction, &problem, to.device, op, plan)? {
         Variant::Patches => patches::lower(to, direction, &problem, operands, bias),
@@ -52,6 +52,19 @@ pub(super) fn measurable(
     problem: &Problem,
     device: &DeviceProfile,
 ) -> Option<Candidates> {
-    let plan = lanes::Plan::new(direction, problem, device);
+    let plan = lanes_plan(direction, problem, device);
     candidates(direction, problem, device, plan)
+}
+
+/// The plan of the lanes kernels, but for classes side by side, each with channels and perhaps idle lanes of its own: where
+/// lattices can make channels of them.
+fn lanes_plan(
+    direction: Direction,
+    problem: &Problem,
+    device: &DeviceProfile,
+) -> Option<lanes::Plan> {
+    let plan = lanes::Plan::new(direction, problem, device)?;
+    let has_better =
+        plan.class_count() > 1 && lattices::Plan::new(direction, problem, device).is_some();
+    (!has_better).then_some(plan)
 }

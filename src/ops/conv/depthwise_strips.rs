@@ -1,8 +1,8 @@
 //! Convolutions in which each group is one input channel, on a CPU that plays a GPU: each invocation walks along x over a
 //! tile of rows that it holds in registers.
 
-use super::lanes::{copies, sample};
-use super::rows::{Rows, padded};
+use super::lanes::sample;
+use super::rows::{Rows, cut_rows, padded};
 use super::{Direction, Problem};
 use crate::gpu::{
     Access, AdapterClass, Constants, DeviceProfile, Kernel, ParamBlock, shipped_kernel,
@@ -271,8 +271,7 @@ pub(super) fn lower(
         return;
     }
     for n in 0..y.shape.n() as u32 {
-        let planes = 0..y.shape.spatial()[0];
-        copies::interleave(to, [1; 3], &sample(&target, n), &sample(y, n), planes);
+        cut_rows(to, &sample(&target, n), &sample(y, n));
     }
 }
 

@@ -245,7 +245,7 @@ impl Plan {
     }
 
     /// Number of classes that the kernel writes side by side.
-    pub(super) fn class_count(&self) -> usize {
+    pub(in crate::ops::conv) fn class_count(&self) -> usize {
         self.classes_apart().iter().product()
     }
 

@@ -195,16 +195,6 @@ fn is_fast(direction: Direction, problem: &Problem, device: &DeviceProfile) -> b
         || depthwise_strips::Tiling::of(direction, problem, device).is_some()
 }
 
-/// Appends `op` of `inputs` to `output`.
-fn append(
-    to: &mut Lowering<'_>,
-    op: &dyn Operator,
-    inputs: &[Operand],
-    output: Operand,
-) -> Result<(), OpError> {
-    to.part(to.scratch.len(), inputs, &[output], |part| op.lower(part))
-}
-
 /// Appends target = the forward convolution or the input gradient of `source`, + bias.
 ///
 /// # Errors
@@ -239,10 +229,10 @@ pub(super) fn lower(
     let mut inputs = vec![source, w];
     if !is_split(!backwards) {
         inputs.extend(bias);
-        return append(to, op.as_ref(), &inputs, *target);
+        return to.append(to.scratch.len(), op.as_ref(), &inputs, *target);
     }
     let split = to.scratch_as(target.element, of_target);
-    append(to, op.as_ref(), &inputs, split)?;
+    to.append(to.scratch.len(), op.as_ref(), &inputs, split)?;
     plan.images().join(to, &split, target, bias);
     Ok(())
 }
@@ -264,10 +254,10 @@ pub(super) fn weight_grad(
     let attributes = plan.inner.attributes;
     let op = ConvWeightGrad { attributes };
     if plan.keeps_weight() {
-        return append(to, &op, &[x, dy], plan.kept(dw));
+        return to.append(to.scratch.len(), &op, &[x, dy], plan.kept(dw));
     }
     let split = to.scratch(plan.weight());
-    append(to, &op, &[x, dy], split)?;
+    to.append(to.scratch.len(), &op, &[x, dy], split)?;
     plan.weights().join(to, &split, dw, None);
     Ok(())
 }

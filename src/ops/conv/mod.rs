@@ -34,6 +34,7 @@ pub use bias_grad::{BiasGrad, bias_grad};
 pub use choice::{Direction, VARIANTS};
 pub use forward::{ConvForward, conv};
 pub use input_grad::{ConvInputGrad, conv_input_grad, conv_transpose};
+pub(in crate::ops) use rows::{cut_rows, fill_rows};
 pub use weight_grad::{ConvWeightGrad, conv_weight_grad};
 
 use crate::gpu::{Constants, Kernel};

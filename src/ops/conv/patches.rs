@@ -3,8 +3,11 @@
 //!
 //! Downsampling by kernel = stride, transposed convolution that undoes it, and the pointwise convolution. In all of them
 //! each voxel of the fine side belongs to one window, so that both directions are one matrix product: coarse
-//! voxels by channels, by taps of channels.
+//! voxels by channels, by taps of channels. A pointwise convolution of many channels whose voxels are no whole words, such as
+//! a layer on an odd number of tokens, is run on copies of rows that are filled up.
 
+use super::lanes::sample;
+use super::rows::{cut_rows, fill_rows};
 use super::{Direction, Problem, patches_weight_grad};
 use crate::gpu::{Access, Constants, DeviceProfile, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::layout::copy;
@@ -73,6 +76,9 @@ const WORDS: usize = 8;
 /// Products of one result in a step.
 const TAPS: usize = 8;
 
+/// Channels on both sides from which on copies in whole words pay.
+const MANY_CHANNELS: usize = 32;
+
 /// The windows: the usual ones, and that of one tap.
 const KERNELS: [[usize; 3]; 3] = [[1, 1, 1], [1, 2, 2], [2, 2, 2]];
 
@@ -83,7 +89,8 @@ pub(super) fn supports(direction: Direction, problem: &Problem, device: &DeviceP
         && match direction {
             Direction::WeightGrad => patches_weight_grad::is_filled(problem),
             Direction::Forward | Direction::InputGrad => {
-                4 * Plan::new(direction, problem).packed_len() as u64 <= device.binding_limit()
+                let plan = Plan::new(direction, &whole(problem));
+                4 * plan.packed_len() as u64 <= device.binding_limit()
             }
         }
 }
@@ -96,9 +103,12 @@ fn tiles(problem: &Problem, device: &DeviceProfile) -> bool {
     let pads = a.padding != [0; 3] || a.padding_after != [0; 3];
     let [x, y] = [problem.x, problem.y].map(|s| s.spatial());
     let tiles = (0..3).all(|i| x[i] == y[i] * a.kernel[i]);
-    let row = match a.kernel {
-        [1, 1, 1] => problem.y.voxels(),
-        _ => y[2],
+    let has_words = match a.kernel {
+        [1, 1, 1] => {
+            problem.y.voxels().is_multiple_of(WORD)
+                || problem.x.c().min(problem.y.c()) >= MANY_CHANNELS
+        }
+        _ => y[2].is_multiple_of(WORD),
     };
     is_made_for
         && problem.stored == Some(Element::F32)
@@ -108,7 +118,21 @@ fn tiles(problem: &Problem, device: &DeviceProfile) -> bool {
         && !is_dilated
         && !pads
         && tiles
-        && row.is_multiple_of(WORD)
+        && has_words
+}
+
+/// The problem with samples of whole words: a pointwise one as a row that is filled up.
+pub(super) fn whole(problem: &Problem) -> Problem {
+    let voxels = problem.y.voxels();
+    if problem.attributes.kernel != [1; 3] || voxels.is_multiple_of(WORD) {
+        return *problem;
+    }
+    let row = [1, 1, voxels.next_multiple_of(WORD)];
+    Problem {
+        x: problem.x.with_spatial(row),
+        y: problem.y.with_spatial(row),
+        ..*problem
+    }
 }
 
 /// One side of the product: its taps and its strides in words.
@@ -257,11 +281,16 @@ pub(super) fn lower(
     [source, w, target]: [&Operand; 3],
     bias: Option<&Operand>,
 ) {
+    let problem = &whole(problem);
     let plan = Plan::new(direction, problem);
     let packed = to.scratch(Shape::vector(plan.packed_len()));
     pack(to, &plan, w, &packed);
-    let source = in_words(to, source);
-    let apart = (!starts_at_words(target)).then(|| to.scratch(target.shape));
+    let (of_source, of_target) = match direction {
+        Direction::InputGrad => (problem.y, problem.x),
+        Direction::Forward | Direction::WeightGrad => (problem.x, problem.y),
+    };
+    let source = in_words(to, source, of_source);
+    let apart = (!lies_in_words(target, of_target)).then(|| to.scratch(of_target));
     let into = apart.as_ref().unwrap_or(target);
     let tiles = plan.words.div_ceil(WORDS);
     let params = Params {
@@ -296,7 +325,7 @@ pub(super) fn lower(
     let groups = [gx, gy, target.shape.n() as u32];
     to.dispatch(&PATCHES, plan.constants(), &params, &operands, groups);
     if let Some(apart) = &apart {
-        copy(to, apart, target, 0);
+        out_of_words(to, apart, target);
     }
 }
 
@@ -324,12 +353,41 @@ fn pack(to: &mut Lowering<'_>, plan: &Plan, w: &Operand, packed: &Operand) {
     to.dispatch(&PACK, plan.constants(), &params, &[w, packed], groups);
 }
 
-/// `operand` where its samples begin at whole words, else a copy of it.
-pub(super) fn in_words(to: &mut Lowering<'_>, operand: &Operand) -> Operand {
-    if starts_at_words(operand) {
+/// Whether `operand` has samples of whole words and is of extents `shape`.
+fn lies_in_words(operand: &Operand, shape: Shape) -> bool {
+    starts_at_words(operand) && operand.shape.voxels() == shape.voxels()
+}
+
+/// `operand` where it [lies in words](lies_in_words), else a copy, filled up with zeros.
+pub(super) fn in_words(to: &mut Lowering<'_>, operand: &Operand, shape: Shape) -> Operand {
+    if lies_in_words(operand, shape) {
         return *operand;
     }
-    let apart = to.scratch(operand.shape);
-    copy(to, operand, &apart, 0);
+    let apart = to.scratch(shape);
+    if operand.shape.voxels() == shape.voxels() {
+        copy(to, operand, &apart, 0);
+        return apart;
+    }
+    for n in 0..shape.n() as u32 {
+        fill_rows(to, &row(&sample(operand, n)), &sample(&apart, n));
+    }
     apart
+}
+
+/// Appends the copy of `apart`, of whole words, to where it belongs.
+fn out_of_words(to: &mut Lowering<'_>, apart: &Operand, target: &Operand) {
+    if target.shape.voxels() == apart.shape.voxels() {
+        return copy(to, apart, target, 0);
+    }
+    for n in 0..target.shape.n() as u32 {
+        cut_rows(to, &sample(apart, n), &row(&sample(target, n)));
+    }
+}
+
+/// Each channel as one row.
+fn row(operand: &Operand) -> Operand {
+    Operand {
+        shape: operand.shape.with_spatial([1, 1, operand.shape.voxels()]),
+        ..*operand
+    }
 }

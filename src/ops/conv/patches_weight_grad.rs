@@ -2,7 +2,7 @@
 //! `shaders/conv/patches_weight_grad.wgsl`.
 
 use super::Problem;
-use super::patches::{LANES, Side, in_words};
+use super::patches::{LANES, Side, in_words, whole};
 use super::weight_grad_lanes::{Sums, add_parts};
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::words::words;
@@ -72,8 +72,9 @@ fn sums(problem: &Problem) -> Sums {
 
 /// Appends dw = d(conv)/dw applied to dy.
 pub(super) fn lower(to: &mut Lowering<'_>, problem: &Problem, [x, dy, dw]: [&Operand; 3]) {
+    let problem = &whole(problem);
     let kernel = problem.attributes.kernel;
-    let (x, dy) = (in_words(to, x), in_words(to, dy));
+    let (x, dy) = (in_words(to, x, problem.x), in_words(to, dy, problem.y));
     let (fine, coarse) = (Side::new(problem.x, kernel), Side::new(problem.y, [1; 3]));
     let (row_words, rows) = coarse.rows(kernel, problem.y);
     let sums = sums(problem);

@@ -68,3 +68,14 @@ pub(super) fn pad(to: &mut Lowering<'_>, source: &Operand, padding: [usize; 2], 
         copies::pad(to, &sample(source, n), (0, padding), &copy);
     }
 }
+
+/// Appends the copy of one sample into rows that are longer, filled up with zeros; those are whole vec4.
+pub(in crate::ops) fn fill_rows(to: &mut Lowering<'_>, x: &Operand, rows: &Operand) {
+    copies::pad(to, x, (0, [0; 2]), rows);
+}
+
+/// Appends the copy of one sample out of rows that are longer.
+pub(in crate::ops) fn cut_rows(to: &mut Lowering<'_>, rows: &Operand, y: &Operand) {
+    let planes = 0..y.shape.spatial()[0];
+    copies::interleave(to, [1; 3], rows, y, planes);
+}

@@ -49,10 +49,10 @@ param_block!(PartsParams {
     w_offset: u32,
     w_batch: u32,
     channels_in: u32,
+    channels_out: u32,
     kernel_d: u32,
     kernel_h: u32,
     kernel_w: u32,
-    pairs: u32,
     parts: u32,
     blocks_out: u32,
     blocks_in: u32,
@@ -445,22 +445,22 @@ pub(super) fn add_parts(
     parts: usize,
     [partial, dw]: [&Operand; 2],
 ) {
-    let pairs = problem.y.c() * problem.x.c();
+    let blocks_in = problem.x.c().div_ceil(sums.channels);
     let params = PartsParams {
         w_offset: dw.offset,
         w_batch: dw.batch_stride,
         channels_in: problem.x.c() as u32,
+        channels_out: problem.y.c() as u32,
         kernel_d: sums.kernel[0] as u32,
         kernel_h: sums.kernel[1] as u32,
         kernel_w: sums.kernel[2] as u32,
-        pairs: pairs as u32,
         parts: parts as u32,
         blocks_out: problem.y.c().div_ceil(LANES * sums.vectors) as u32,
-        blocks_in: problem.x.c().div_ceil(sums.channels) as u32,
+        blocks_in: blocks_in as u32,
         block_vectors: sums.vectors as u32,
         block_channels: sums.channels as u32,
     };
-    let groups = grid(pairs.div_ceil(64));
+    let groups = grid((problem.y.c() * blocks_in).div_ceil(64));
     to.dispatch(&PARTS, vec![], &params, &[partial, dw], groups);
 }
 

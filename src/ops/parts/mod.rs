@@ -98,6 +98,17 @@ impl Lowering<'_> {
         Ok(())
     }
 
+    /// Appends `op` of `inputs` to `output` as a [part](Self::part) of the node.
+    pub(in crate::ops) fn append(
+        &mut self,
+        kept: usize,
+        op: &dyn Operator,
+        inputs: &[Operand],
+        output: Operand,
+    ) -> Result<(), OpError> {
+        self.part(kept, inputs, &[output], |part| op.lower(part))
+    }
+
     /// Lowers with the first of `sizes` with which everything fits, else with the last.
     pub(in crate::ops) fn first_that_fits(
         &mut self,

@@ -51,12 +51,12 @@ fn wanted(network: &UNetConfig) -> BTreeMap<String, NetworkTensor> {
     network_tensors(&graph_of(network, shape))
 }
 
-fn open(path: &Path) -> WeightsFile {
+pub fn open(path: &Path) -> WeightsFile {
     WeightsFile::open(path).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// The five axes of a tensor of a truth file.
-fn stored(file: &mut WeightsFile, name: &str) -> HostTensor {
+pub fn stored(file: &mut WeightsFile, name: &str) -> HostTensor {
     let shapes: BTreeMap<&str, &[usize]> = file.shapes().collect();
     let shape = match *shapes[name] {
         [c, d, h, w] => [1, c, d, h, w],
@@ -83,21 +83,22 @@ pub fn same_logits(network: &Network, weights: &Path, truth: &Path) {
         executor.run(&[(image, &x.data)]).await.unwrap();
         executor.fetch().await.unwrap().unwrap().remove(0)
     });
+    same_maps(&weights.display().to_string(), &found, &expected);
+}
+
+/// Whether the logits `found` are those `expected`, and the label maps but for ties.
+pub fn same_maps(name: &str, found: &HostTensor, expected: &HostTensor) {
     assert_eq!(found.shape, expected.shape);
     let largest = expected.data.iter().fold(0f32, |m, v| m.max(v.abs()));
     let pairs = found.data.iter().zip(&expected.data);
     let worst = pairs.fold(0f32, |m, (a, b)| m.max((a - b).abs()));
-    println!(
-        "{}: off by {:.1e} of {largest}",
-        weights.display(),
-        worst / largest
-    );
+    println!("{name}: off by {:.1e} of {largest}", worst / largest);
     assert!(worst <= 1e-4 * largest, "{worst} of {largest}");
-    let (ours, theirs) = (label_map(&found), label_map(&expected));
+    let (ours, theirs) = (label_map(found), label_map(expected));
     let voxels = ours.iter().zip(&theirs);
     // Where two classes are as good, within what the logits may differ by, either label is right.
     let differ = voxels.filter(|((a, _), (b, lead))| a != b && *lead > 2.0 * worst);
-    assert_eq!(differ.count(), 0, "{}", weights.display());
+    assert_eq!(differ.count(), 0, "{name}");
 }
 
 /// The class of the largest logit of each voxel, and by how much it leads.

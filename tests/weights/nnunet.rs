@@ -6,13 +6,16 @@ use std::path::{Path, PathBuf};
 use rawzip::{ZipArchive, ZipArchiveWriter};
 use serde_json::{Value, json};
 use voxseg::dataset::Normalisation;
+use voxseg::graph::Parameters;
+use voxseg::infer::{InferenceOptions, Predictor};
 use voxseg::optim::{OptimizerConfig, Schedule};
 use voxseg::run::{RunFolder, network_of};
+use voxseg::tensor::HostTensor;
 use voxseg::weights::{ImportedModel, ModelChoice, WeightsError};
 
-use crate::fixture;
 use crate::hostile::store;
-use crate::names::same_logits;
+use crate::names::{open, same_logits, same_maps, stored};
+use crate::{fixture, gpu};
 
 fn choice() -> ModelChoice {
     ModelChoice {
@@ -41,6 +44,36 @@ fn imported_runs_give_the_logits_of_pytorch() {
         same_logits(&network_of(&plan).unwrap(), &run.last(), &truth);
         let again = model.write(&run).unwrap_err().to_string();
         assert!(again.contains("not empty"), "{again}");
+    }
+}
+
+#[test]
+fn volumes_larger_than_the_patch_are_segmented_as_by_nnunet() {
+    for name in ["plain_3d", "residual_3d", "plain_2d", "residual_2d"] {
+        let model = import(name);
+        let network = network_of(&model.plan).unwrap();
+        let mut parameters = Parameters::new(gpu(), 0);
+        for (name, tensor) in &model.tensors {
+            parameters.insert(name, tensor.shape, &tensor.data).unwrap();
+        }
+        let predictor = Predictor::new(&network, model.plan.patch, &mut parameters).unwrap();
+        let mut truth = open(&fixture("nnunet").join(name).join("truth.safetensors"));
+        let (volume, expected) = (stored(&mut truth, "volume"), stored(&mut truth, "slid"));
+        let extent = volume.shape.spatial();
+        let mut windows = 0;
+        let found = pollster::block_on(predictor.predict(
+            &volume.data,
+            extent,
+            &InferenceOptions::default(),
+            &mut || windows += 1,
+        ));
+        assert!(windows >= 4, "{windows} windows");
+        let shape = expected.shape;
+        let found = HostTensor {
+            shape,
+            data: found.unwrap(),
+        };
+        same_maps(name, &found, &expected);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Types of stored numbers, and their way to f32.
 
+use half::{bf16, f16};
+
 /// How the numbers of a tensor are stored in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoredType {
@@ -91,10 +93,8 @@ impl StoredType {
     /// The element that starts at `bytes`, of which there must be enough, rounded to f32.
     pub(super) fn read(self, bytes: &[u8], big_endian: bool) -> f32 {
         match self {
-            Self::F16 => half_to_f32(u16::from_le_bytes(ordered(bytes, big_endian))),
-            Self::BF16 => {
-                f32::from_bits(u32::from(u16::from_le_bytes(ordered(bytes, big_endian))) << 16)
-            }
+            Self::F16 => f16::from_le_bytes(ordered(bytes, big_endian)).to_f32(),
+            Self::BF16 => bf16::from_le_bytes(ordered(bytes, big_endian)).to_f32(),
             Self::F32 => f32::from_le_bytes(ordered(bytes, big_endian)),
             Self::F64 => f64::from_le_bytes(ordered(bytes, big_endian)) as f32,
             Self::U8 | Self::Bool => f32::from(bytes[0]),
@@ -109,18 +109,6 @@ impl StoredType {
 /// The first `N` bytes, the lowest first.
 fn ordered<const N: usize>(bytes: &[u8], big_endian: bool) -> [u8; N] {
     std::array::from_fn(|i| bytes[if big_endian { N - 1 - i } else { i }])
-}
-
-fn half_to_f32(bits: u16) -> f32 {
-    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
-    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f32::from(bits & 1023));
-    let magnitude = match exponent {
-        0 => fraction * 2f32.powi(-24),
-        31 if fraction == 0.0 => f32::INFINITY,
-        31 => f32::NAN,
-        _ => (1.0 + fraction / 1024.0) * 2f32.powi(exponent - 15),
-    };
-    sign * magnitude
 }
 
 #[cfg(test)]
@@ -149,6 +137,10 @@ mod tests {
             let reversed: Vec<u8> = bytes.iter().rev().copied().collect();
             assert_eq!(element.read(&reversed, true), expected, "{element:?}");
         }
-        assert!(half_to_f32(0x7e00).is_nan());
+        assert!(
+            StoredType::F16
+                .read(&0x7e00u16.to_le_bytes(), false)
+                .is_nan()
+        );
     }
 }

@@ -33,7 +33,7 @@ fn check(
         .map(|(i, t)| (t.clone(), i == 0))
         .collect();
     let terms = y.shape.c().max(y.shape.n()).max(inputs[0].shape.c());
-    for variant in ["naive", "tiled"] {
+    for variant in ["pointwise", "naive", "tiled"] {
         let case = Case::new(name, Linear, list.clone()).with_variant("matmul", variant);
         case.check_forward(std::slice::from_ref(y), Tolerance::for_terms(terms));
         let expected: Vec<_> = grads.iter().cloned().map(Some).collect();
@@ -91,7 +91,7 @@ fn a_layer_along_the_last_axis_matches_that_over_rows() {
         let dx = with_rows(dx, shape.0);
         let rows = shape.len() / shape.0[4];
         let tolerance = Tolerance::for_terms(rows.max(outputs).max(shape.0[4]));
-        for variant in ["naive", "tiled"] {
+        for variant in ["pointwise", "naive", "tiled"] {
             for bias in [true, false] {
                 let mut inputs = vec![(x.clone(), true), (w.clone(), false)];
                 let mut grads = vec![Some(dx.clone()), Some(dw.clone())];

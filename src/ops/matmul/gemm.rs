@@ -1,7 +1,8 @@
 //! y = a b (+ bias) for matrices that lie anywhere: transposing is a choice of strides.
 
+use super::pointwise::Pointwise;
 use crate::gpu::{Access, AdapterClass, Constants, Kernel, ParamBlock, shipped_kernel};
-use crate::ops::{Lowering, Operand};
+use crate::ops::{Lowering, OpError, Operand};
 use crate::param_block;
 
 param_block!(Params {
@@ -43,9 +44,10 @@ pub(super) fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
     vec![(&TILED, list()), (&NAIVE, list())]
 }
 
-/// The names of the two variants: the first is for GPUs, the second for CPU adapters, where workgroup memory costs as
-/// much as storage.
-pub const VARIANTS: [&str; 2] = [WITH_TILES, ONE_BY_ONE];
+/// The names of the variants: the first is for CPU adapters, where workgroup memory costs as much as storage, the second for
+/// GPUs, the last for what is small or lies otherwise.
+pub const VARIANTS: [&str; 3] = [POINTWISE, WITH_TILES, ONE_BY_ONE];
+const POINTWISE: &str = "pointwise";
 const WITH_TILES: &str = "tiled";
 const ONE_BY_ONE: &str = "naive";
 
@@ -128,8 +130,35 @@ impl Extents {
     }
 }
 
-/// Appends y = a b, plus `bias` (one value a column) to each row. Terms are added in their order by both variants.
+/// Appends y = a b, plus `bias` (one value a column) to each row. The variants with kernels of their own add the terms in
+/// their order; a pointwise convolution asks for scratch space.
+///
+/// # Errors
+/// Those of a pointwise convolution.
 pub(super) fn product(
+    to: &mut Lowering<'_>,
+    matrices: (Matrix<'_>, Matrix<'_>, Matrix<'_>),
+    bias: Option<&Operand>,
+    extents: Extents,
+) -> Result<(), OpError> {
+    let is_wanted = match to.device.forced("matmul") {
+        Some(variant) => variant == POINTWISE,
+        None => to.device.class == AdapterClass::CpuLike && super::pointwise::pays(extents),
+    };
+    let pointwise = is_wanted
+        .then(|| Pointwise::of(matrices, extents))
+        .flatten();
+    match pointwise {
+        Some(pointwise) => pointwise.lower(to, bias),
+        None => {
+            product_in_order(to, matrices, bias, extents);
+            Ok(())
+        }
+    }
+}
+
+/// [`product`] by the variants with kernels of their own.
+pub(super) fn product_in_order(
     to: &mut Lowering<'_>,
     (a, b, y): (Matrix<'_>, Matrix<'_>, Matrix<'_>),
     bias: Option<&Operand>,

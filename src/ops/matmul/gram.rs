@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::gemm::{Extents, MOST_COLUMNS, Matrix, product};
+use super::gemm::{Extents, MOST_COLUMNS, Matrix, product_in_order};
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{
     Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape, grid_of,
@@ -113,7 +113,7 @@ impl Gram {
                 columns: c,
                 terms,
             };
-            product(to, (matrix, matrix.transposed(), result), None, extents);
+            product_in_order(to, (matrix, matrix.transposed(), result), None, extents);
         }
     }
 }
@@ -195,7 +195,7 @@ impl GramBackward {
             columns: voxels.len(),
             terms: c,
         };
-        product(to, matrices, None, extents);
+        product_in_order(to, matrices, None, extents);
     }
 }
 

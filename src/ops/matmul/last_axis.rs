@@ -123,8 +123,7 @@ impl Operator for LinearLast {
         };
         let matrices = (rows_of(&x), Matrix::of(&w).transposed(), rows_of(&y));
         let bias = to.inputs.get(2);
-        product(to, matrices, bias, extents);
-        Ok(())
+        product(to, matrices, bias, extents)
     }
 
     fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
@@ -181,8 +180,7 @@ impl Operator for LinearLastInputGrad {
             terms: w.shape.n(),
         };
         let matrices = (rows_of(&dy), Matrix::of(&w), rows_of(&dx));
-        product(to, matrices, None, extents);
-        Ok(())
+        product(to, matrices, None, extents)
     }
 
     fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
@@ -223,8 +221,7 @@ impl Operator for LinearLastWeightGrad {
             terms: dy.shape.n() * rows(dy.shape),
         };
         let matrices = (all_rows(&dy).transposed(), all_rows(&x), Matrix::of(&dw));
-        product(to, matrices, None, extents);
-        Ok(())
+        product(to, matrices, None, extents)
     }
 
     fn cost(&self, inputs: &[Shape], _outputs: &[Shape]) -> Cost {

@@ -112,8 +112,7 @@ impl Operator for Linear {
         };
         let matrices = (Matrix::of(&x), Matrix::of(&w).transposed(), Matrix::of(&y));
         let bias = to.inputs.get(2);
-        product(to, matrices, bias, extents);
-        Ok(())
+        product(to, matrices, bias, extents)
     }
 
     fn cost(&self, inputs: &[Shape], outputs: &[Shape]) -> Cost {
@@ -157,8 +156,7 @@ impl Operator for LinearInputGrad {
             terms: w.shape.n(),
         };
         let matrices = (Matrix::of(&dy), Matrix::of(&w), Matrix::of(&dx));
-        product(to, matrices, None, extents);
-        Ok(())
+        product(to, matrices, None, extents)
     }
 
     fn cost(&self, inputs: &[Shape], outputs: &[Shape]) -> Cost {
@@ -197,8 +195,7 @@ impl Operator for LinearWeightGrad {
             Matrix::of(&x),
             Matrix::of(&dw),
         );
-        product(to, matrices, None, extents);
-        Ok(())
+        product(to, matrices, None, extents)
     }
 
     fn cost(&self, inputs: &[Shape], outputs: &[Shape]) -> Cost {

@@ -4,6 +4,7 @@ mod gemm;
 mod gram;
 mod last_axis;
 mod linear;
+mod pointwise;
 
 pub use gemm::VARIANTS;
 pub use gram::{Gram, GramBackward, gram};

@@ -1,4 +1,4 @@
-// dw[o, i] = sum over s of partial[s, o, i]: the second stage of gemm_weight_grad.wgsl
+// dw[o, i] = sum over s of partial[s, o, i]: the second stage of gemm_weight_grad.wgsl and coop_weight_grad.wgsl
 //
 // Index map: one invocation = one weight; 64 consecutive ones a workgroup, (x, y) of the grid count the blocks.
 // Written `=`. Accuracy: one sequential f32 sum over the parts. Deterministic.

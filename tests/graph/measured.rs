@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use voxseg::gpu::{CooperativeMatrix, DeviceProfile};
 use voxseg::graph::{Graph, Program, ProgramOptions};
-use voxseg::ops::conv::{ConvAttributes, conv};
+use voxseg::ops::ValueId;
+use voxseg::ops::conv::{ConvAttributes, conv, conv_weight_grad};
 use voxseg::ops::layout::convert;
 use voxseg::tensor::{Element, Shape};
 use voxseg::tune::{Measured, problems_of};
 
-fn convolution(channels: usize, stored: Element) -> (Graph, voxseg::ops::ValueId) {
+fn convolution(channels: usize, stored: Element) -> (Graph, ValueId) {
     let mut graph = Graph::new();
     let x = graph.input("x", Shape::new(1, channels, 4, 8, 8)).unwrap();
     let x = convert(&mut graph, x, stored).unwrap();
@@ -21,12 +22,22 @@ fn convolution(channels: usize, stored: Element) -> (Graph, voxseg::ops::ValueId
     (graph, y)
 }
 
-fn kernels_for(device: &DeviceProfile, channels: usize) -> Vec<&'static str> {
-    kernels_in(device, channels, Element::F32)
+/// The gradient of its weight.
+fn weight_gradient(channels: usize, stored: Element) -> (Graph, ValueId) {
+    let mut graph = Graph::new();
+    let [x, dy] = ["x", "dy"].map(|name| {
+        let value = graph.input(name, Shape::new(1, channels, 4, 8, 8)).unwrap();
+        convert(&mut graph, value, stored).unwrap()
+    });
+    let dw = conv_weight_grad(&mut graph, x, dy, ConvAttributes::same([3; 3])).unwrap();
+    (graph, dw)
 }
 
-fn kernels_in(device: &DeviceProfile, channels: usize, stored: Element) -> Vec<&'static str> {
-    let (graph, y) = convolution(channels, stored);
+fn kernels_for(device: &DeviceProfile, channels: usize) -> Vec<&'static str> {
+    kernels_of(convolution(channels, Element::F32), device)
+}
+
+fn kernels_of((graph, y): (Graph, ValueId), device: &DeviceProfile) -> Vec<&'static str> {
     let program = Program::compile(graph, &[y], device, ProgramOptions::default()).unwrap();
     program.kernels().map(|(kernel, _)| kernel.name).collect()
 }
@@ -50,13 +61,8 @@ fn a_gpu_takes_winograd_where_the_channels_are_many() {
     assert!(!kernels_for(&device, 32).contains(&"conv/winograd_product"));
 }
 
-/// The problem of a convolution stored so, and what may be measured for it, the choice by rule first.
-fn measurable(
-    device: &DeviceProfile,
-    channels: usize,
-    stored: Element,
-) -> (String, Vec<&'static str>) {
-    let (graph, _) = convolution(channels, stored);
+/// The problem of a graph of one, and what may be measured for it, the choice by rule first.
+fn measurable((graph, _): (Graph, ValueId), device: &DeviceProfile) -> (String, Vec<&'static str>) {
     let (problem, (_, candidates)) = problems_of(&graph, device).pop_first().unwrap();
     (problem, candidates.variants)
 }
@@ -79,18 +85,21 @@ fn matrices_of_what_is_stored_are_measured_and_never_chosen_by_rule() {
         (&singles, Element::F32, Element::F16),
         (&halves, Element::F16, Element::F32),
     ] {
-        let (_, variants) = measurable(device, 32, stored);
-        assert!(variants[1..].contains(&"coop"), "{variants:?}");
-        assert!(!kernels_in(device, 32, stored).contains(&"conv/coop_correlate"));
-        let (_, variants) = measurable(device, 32, other);
-        assert!(!variants.contains(&"coop"), "{variants:?}");
+        for problem in [convolution, weight_gradient] {
+            let (_, variants) = measurable(problem(32, stored), device);
+            assert!(variants[1..].contains(&"coop"), "{variants:?}");
+            let kernels = kernels_of(problem(32, stored), device);
+            assert!(!kernels.iter().any(|k| k.contains("coop")), "{kernels:?}");
+            let (_, variants) = measurable(problem(32, other), device);
+            assert!(!variants.contains(&"coop"), "{variants:?}");
+        }
     }
 }
 
 #[test]
 fn storage_in_f16_is_measured_by_itself() {
     let device = with_matrices(16, Element::F16);
-    let problem = |stored| measurable(&device, 32, stored).0;
+    let problem = |stored| measurable(convolution(32, stored), &device).0;
     assert_eq!(
         problem(Element::F16),
         format!("{} in f16", problem(Element::F32))

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use voxseg::gpu::{CooperativeMatrix, DeviceProfile, Kernel};
-use voxseg::ops::conv::{ConvAttributes, ConvForward, ConvInputGrad};
+use voxseg::ops::conv::{ConvAttributes, ConvForward, ConvInputGrad, ConvWeightGrad};
 use voxseg::ops::{Lowering, OpError, Operator};
-use voxseg::reference::conv as reference;
-use voxseg::tensor::{Element, Shape};
+use voxseg::reference::{Tolerance, conv as reference};
+use voxseg::tensor::{Element, HostTensor, Shape};
 
 use crate::conv::{tensors, tolerance, window};
 use crate::harness::{Case, gpu, random};
 
-const KERNEL: &str = "conv/coop_correlate";
+const KERNELS: [&str; 2] = ["conv/coop_correlate", "conv/coop_weight_grad"];
 
 /// An operator lowered to products of cooperative matrices.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Operator for Cooperative {
         self.op.lower(&mut inner)?;
         let mut found = 0;
         for dispatch in &mut inner.dispatches {
-            if dispatch.kernel.name == KERNEL {
+            if KERNELS.contains(&dispatch.kernel.name) {
                 found += 1;
                 dispatch.kernel = match self.lanes {
                     Some(lanes) => twin(dispatch.kernel, lanes),
@@ -69,9 +69,10 @@ impl Operator for Cooperative {
 /// The kernel with subgroups of `lanes` invocations counted out, and matrices of which each invocation holds what it needs:
 /// one row of A and of C, by its number, and all of B.
 fn twin(kernel: &'static Kernel, lanes: u32) -> &'static Kernel {
-    static TWINS: Mutex<BTreeMap<u32, &'static Kernel>> = Mutex::new(BTreeMap::new());
+    type Twins = BTreeMap<(&'static str, u32), &'static Kernel>;
+    static TWINS: Mutex<Twins> = Mutex::new(Twins::new());
     let mut twins = TWINS.lock().unwrap();
-    twins.entry(lanes).or_insert_with(|| {
+    twins.entry((kernel.name, lanes)).or_insert_with(|| {
         let source = String::leak(written_out(kernel.source, lanes));
         let twin = Kernel::new(kernel.name, source, kernel.params, kernel.access);
         Box::leak(Box::new(twin))
@@ -248,7 +249,7 @@ fn without_bracket<'a>(tail: &'a str, out: &mut String) -> &'a str {
 }
 
 /// Windows with channels (in, out) and input extents: ends of boxes, matrices, steps and columns; planes and rows of taps.
-fn examples() -> Vec<(ConvAttributes, [usize; 2], [usize; 3])> {
+fn examples() -> Vec<Example> {
     let k = ConvAttributes::same;
     let mut lopsided = ConvAttributes::new([3, 2, 4]);
     lopsided.padding = [0, 1, 2];
@@ -274,54 +275,74 @@ fn examples() -> Vec<(ConvAttributes, [usize; 2], [usize; 3])> {
     ]
 }
 
-/// The forward convolution and the transposed map of the same window.
-fn check(
-    example: &(ConvAttributes, [usize; 2], [usize; 3]),
-    edge: u32,
-    lanes: Option<u32>,
-    stored: Element,
+type Example = (ConvAttributes, [usize; 2], [usize; 3]);
+
+/// More for the weight gradient: taps that are shared out over several workgroups, and those that fit by rows alone.
+fn weight_grad_examples() -> Vec<Example> {
+    let k = ConvAttributes::same;
+    let far = k([3, 3, 3]).with_dilation([1, 9, 9]);
+    let more = [
+        (k([1, 7, 7]), [3, 5], [2, 4, 9]),
+        (far.with_padding([1, 9, 9]), [2, 3], [2, 5, 6]),
+        (k([1, 1, 1]).with_stride([2, 2, 2]), [41, 3], [3, 6, 17]),
+    ];
+    [examples(), more.to_vec()].concat()
+}
+
+/// Compares `op` by matrices with `expected`.
+fn compare(
+    op: Arc<dyn Operator>,
+    inputs: Vec<(HostTensor<f64>, bool)>,
+    expected: HostTensor<f64>,
+    tolerance: Tolerance,
+    (edge, lanes, stored): Products,
 ) {
-    let &(attributes, channels, size) = example;
+    let name = format!("{op:?}, {edge} x {edge}, lanes {lanes:?}");
+    let case = Case::new(name, Cooperative { op, edge, lanes }, inputs);
+    let case = match stored {
+        Element::F32 => case.in_f32(),
+        Element::F16 => case.in_f16(),
+    };
+    case.check_forward(&[expected], tolerance);
+}
+
+/// The edge of the matrices, the invocations of a subgroup of the twin, and what is multiplied.
+type Products = (u32, Option<u32>, Element);
+
+/// The forward convolution and the transposed map of the same window.
+fn check(&(attributes, channels, size): &Example, by: Products) {
     let t = tensors(&attributes, channels, size);
     let win = window(&attributes);
-    let forward: Arc<dyn Operator> = Arc::new(ConvForward { attributes });
     let input_size = size;
-    let transposed: Arc<dyn Operator> = Arc::new(ConvInputGrad {
+    let y = reference::forward(&win, &t.x, &t.w, Some(&t.bias), t.dy.shape.spatial());
+    // With a bias and without.
+    let bias = (by.2 == Element::F16).then(|| random(Shape::vector(channels[0]), 5));
+    let dx = reference::input_grad(&win, &t.dy, &t.w, bias.as_ref(), size);
+    let tolerance = tolerance(&attributes, &t);
+    let forward = Arc::new(ConvForward { attributes });
+    let inputs = [(t.x, true), (t.w.clone(), false), (t.bias, false)];
+    compare(forward, inputs.to_vec(), y, tolerance, by);
+    let transposed = Arc::new(ConvInputGrad {
         attributes,
         input_size,
     });
-    let y = reference::forward(&win, &t.x, &t.w, Some(&t.bias), t.dy.shape.spatial());
-    // With a bias and without.
-    let bias = (stored == Element::F16).then(|| random(Shape::vector(channels[0]), 5));
-    let dx = reference::input_grad(&win, &t.dy, &t.w, bias.as_ref(), size);
-    let forward_inputs = vec![
-        (t.x.clone(), true),
-        (t.w.clone(), false),
-        (t.bias.clone(), false),
-    ];
-    let mut transposed_inputs = vec![(t.dy.clone(), true), (t.w.clone(), false)];
-    transposed_inputs.extend(bias.map(|bias| (bias, false)));
-    for (op, inputs, expected) in [
-        (forward, forward_inputs, y),
-        (transposed, transposed_inputs, dx),
-    ] {
-        let name = format!(
-            "{} {attributes:?}, {edge} x {edge}, lanes {lanes:?}",
-            op.name()
-        );
-        let case = Case::new(name, Cooperative { op, edge, lanes }, inputs);
-        let case = match stored {
-            Element::F32 => case.in_f32(),
-            Element::F16 => case.in_f16(),
-        };
-        case.check_forward(&[expected], tolerance(&attributes, &t));
-    }
+    let mut inputs = vec![(t.dy, true), (t.w, false)];
+    inputs.extend(bias.map(|bias| (bias, false)));
+    compare(transposed, inputs, dx, tolerance, by);
+}
+
+fn check_weight_grad(&(attributes, channels, size): &Example, by: Products) {
+    let t = tensors(&attributes, channels, size);
+    let dw = reference::weight_grad(&window(&attributes), &t.x, &t.dy, t.w.shape);
+    let tolerance = Tolerance::for_terms(2 * t.dy.shape.voxels());
+    let op = Arc::new(ConvWeightGrad { attributes });
+    compare(op, vec![(t.x, true), (t.dy, true)], dw, tolerance, by);
 }
 
 #[test]
 fn matrices_written_out_match_the_reference() {
     for example in &examples() {
-        check(example, 8, Some(32), Element::F32);
+        check(example, (8, Some(32), Element::F32));
     }
 }
 
@@ -330,7 +351,7 @@ fn matrices_written_out_match_the_reference() {
 fn large_matrices_written_out_match_the_reference() {
     let examples = examples();
     for example in [&examples[0], &examples[3], &examples[8]] {
-        check(example, 16, Some(32), Element::F16);
+        check(example, (16, Some(32), Element::F16));
     }
 }
 
@@ -340,7 +361,38 @@ fn subgroups_of_any_size_match_the_reference() {
     let examples = examples();
     for example in [&examples[0], &examples[2]] {
         for lanes in [8, 64] {
-            check(example, 8, Some(lanes), Element::F32);
+            check(example, (8, Some(lanes), Element::F32));
+        }
+    }
+}
+
+/// Voxels enough for parts of the sum that begin within a column of steps.
+fn several_parts() -> Example {
+    (ConvAttributes::same([3, 3, 3]), [3, 5], [9, 10, 17])
+}
+
+#[test]
+fn weight_gradients_written_out_match_the_reference() {
+    for example in &weight_grad_examples() {
+        check_weight_grad(example, (8, Some(32), Element::F32));
+    }
+    check_weight_grad(&several_parts(), (8, Some(32), Element::F32));
+}
+
+#[test]
+fn weight_gradients_of_large_matrices_written_out_match_the_reference() {
+    let examples = examples();
+    for example in [&examples[0], &examples[3], &examples[8], &several_parts()] {
+        check_weight_grad(example, (16, Some(32), Element::F16));
+    }
+}
+
+#[test]
+fn weight_gradients_by_subgroups_of_any_size_match_the_reference() {
+    let examples = examples();
+    for example in [&examples[2], &several_parts()] {
+        for lanes in [8, 64] {
+            check_weight_grad(example, (8, Some(lanes), Element::F32));
         }
     }
 }
@@ -351,8 +403,12 @@ fn cooperative_matrices_match_the_reference() {
     let found = &gpu.profile().cooperative;
     for matrix in found {
         for example in &examples() {
-            check(example, matrix.edge, None, matrix.operands);
+            check(example, (matrix.edge, None, matrix.operands));
         }
+        for example in &weight_grad_examples() {
+            check_weight_grad(example, (matrix.edge, None, matrix.operands));
+        }
+        check_weight_grad(&several_parts(), (matrix.edge, None, matrix.operands));
     }
     if found.is_empty() {
         println!(

@@ -1,6 +1,6 @@
 //! Which kernels compute a convolution, as data.
 
-use super::{ConvAttributes, coop, depthwise, depthwise_strips, gemm, lattices, patches, winograd};
+use super::{ConvAttributes, depthwise, depthwise_strips, gemm, lattices, patches, winograd};
 use crate::gpu::DeviceProfile;
 use crate::ops::{Candidates, Cost, OpError, Operand};
 use crate::tensor::{Element, Shape};
@@ -20,22 +20,31 @@ pub enum Direction {
     WeightGrad,
 }
 
-/// A set of kernels for one direction; `P` is what the lanes kernels of that direction work by.
+/// What those kernels of a direction work by that have plans of their own in each, where they can compute it.
 #[derive(Clone, Copy, Debug)]
-pub enum Variant<P> {
+pub struct Plans<L, C> {
+    /// That of [`Variant::Lanes`].
+    pub lanes: Option<L>,
+    /// That of [`Variant::Coop`].
+    pub coop: Option<C>,
+}
+
+/// A set of kernels for one direction, with the plans of [`Plans`].
+#[derive(Clone, Copy, Debug)]
+pub enum Variant<L, C> {
     /// Windows that tile the image as one matrix product, for a CPU with subgroups of 8 and u64.
     Patches,
     /// Register tiles with lanes = output channels, for a CPU with subgroups of 8; the usual windows, without groups
     /// or dilation.
-    Lanes(P),
+    Lanes(L),
     /// Tiles of rows walked along x in registers, for groups of one input channel on a CPU; the usual windows.
     Strips(&'static depthwise_strips::Tiling),
     /// One of those above on the lattices of an image by its stride or dilation, for a CPU with subgroups of 8.
     Lattices(lattices::Plan),
     /// Strips of outputs along x, for groups of one input channel; any device.
     Depthwise,
-    /// Products of cooperative matrices, for GPUs that have them; no groups, forward and input gradient.
-    Coop(coop::Plan),
+    /// Products of cooperative matrices, for GPUs that have them; no groups.
+    Coop(C),
     /// Winograd's F(2, 3) along each axis with three taps, made for GPUs; stride 1, forward and input gradient.
     Winograd(winograd::Plan),
     /// Implicit matrix products through workgroup memory, made for GPUs; any window, no groups.
@@ -59,7 +68,7 @@ pub const VARIANTS: [&str; 9] = [
 
 const NAIVE: &str = "naive";
 
-impl<P> Variant<P> {
+impl<L, C> Variant<L, C> {
     /// Its name, one of [`VARIANTS`].
     const fn name(&self) -> &'static str {
         match self {
@@ -153,20 +162,20 @@ impl Problem {
     }
 }
 
-/// The variants that can compute it, in the order of [`Variant`]; `lanes` is the plan of the lanes kernels where they can.
-fn able<P>(
+/// The variants that can compute it, in the order of [`Variant`].
+fn able<L, C>(
     direction: Direction,
     problem: &Problem,
     device: &DeviceProfile,
-    lanes: Option<P>,
-) -> Vec<Variant<P>> {
+    plans: Plans<L, C>,
+) -> Vec<Variant<L, C>> {
     let able = [
         patches::supports(direction, problem, device).then_some(Variant::Patches),
-        lanes.map(Variant::Lanes),
+        plans.lanes.map(Variant::Lanes),
         depthwise_strips::Tiling::of(direction, problem, device).map(Variant::Strips),
         lattices::Plan::new(direction, problem, device).map(Variant::Lattices),
         depthwise::supports(direction, problem).then_some(Variant::Depthwise),
-        coop::Plan::new(direction, problem, device).map(Variant::Coop),
+        plans.coop.map(Variant::Coop),
         winograd::Plan::new(direction, problem, device).map(Variant::Winograd),
         gemm::supports(direction, problem, device).then_some(Variant::Gemm),
         Some(Variant::Naive),
@@ -176,17 +185,17 @@ fn able<P>(
 
 /// What measuring may choose from: the variant chosen by rule first. The naive kernel is among them for small work only;
 /// elsewhere it is known to lose, and to take seconds over it.
-pub fn candidates<P>(
+pub fn candidates<L, C>(
     direction: Direction,
     problem: &Problem,
     device: &DeviceProfile,
-    lanes: Option<P>,
+    plans: Plans<L, C>,
 ) -> Option<Candidates> {
-    let able = able(direction, problem, device, lanes);
+    let able = able(direction, problem, device, plans);
     let rule = able
         .iter()
         .position(|v| v.pays(direction, problem, device))?;
-    let is_worth_it = |v: &&Variant<P>| v.name() != NAIVE || problem.cost().flops < NAIVE_FLOPS;
+    let is_worth_it = |v: &&Variant<L, C>| v.name() != NAIVE || problem.cost().flops < NAIVE_FLOPS;
     let (before, after) = (&able[..rule], &able[rule + 1..]);
     let others = before.iter().chain(after).filter(is_worth_it);
     let variants: Vec<&'static str> = std::iter::once(&able[rule])
@@ -201,19 +210,18 @@ pub fn candidates<P>(
 }
 
 /// The variant for one direction: the one forced for the family `conv` where it supports the problem, else the one that
-/// was measured to be the fastest, else the first in the order of [`Variant`] that supports it and pays. `lanes` is the
-/// plan of the lanes kernels where they support it. A forced variant that lacks a direction leaves that direction to the
-/// rule, so that a whole network can run under it.
+/// was measured to be the fastest, else the first in the order of [`Variant`] that supports it and pays. A forced variant
+/// that lacks a direction leaves that direction to the rule, so that a whole network can run under it.
 ///
 /// # Errors
 /// [`OpError::Attribute`] where no variant has the forced name.
-pub fn choose<P>(
+pub fn choose<L, C>(
     direction: Direction,
     problem: &Problem,
     device: &DeviceProfile,
     op: &'static str,
-    lanes: Option<P>,
-) -> Result<Variant<P>, OpError> {
+    plans: Plans<L, C>,
+) -> Result<Variant<L, C>, OpError> {
     let forced = device.forced("conv");
     if let Some(name) = forced.filter(|name| !VARIANTS.contains(name)) {
         return Err(OpError::Attribute {
@@ -224,7 +232,7 @@ pub fn choose<P>(
             ),
         });
     }
-    let mut able = able(direction, problem, device, lanes);
+    let mut able = able(direction, problem, device, plans);
     let key = problem.key(direction);
     let wanted = [forced, device.measured(&key)];
     let mut found = wanted

@@ -128,7 +128,8 @@ impl Axis {
     }
 }
 
-fn gcd(a: usize, b: usize) -> usize {
+/// The greatest number that divides both; of a number and 0 it is the number.
+pub(super) fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 

@@ -116,7 +116,7 @@ impl Plan {
         device: &DeviceProfile,
     ) -> Option<Self> {
         let stored = problem.stored?;
-        if direction == Direction::WeightGrad || problem.attributes.groups != 1 {
+        if problem.attributes.groups != 1 {
             return None;
         }
         let [_, to] = channels(problem, direction);

@@ -1,8 +1,8 @@
 //! Forward and input gradient by whichever variant is chosen: both lead from a source and the weight to a target.
 
 use super::{
-    Direction, Problem, Variant, candidates, choose, coop, depthwise, depthwise_strips, gemm,
-    lanes, lattices, naive, patches, winograd,
+    Direction, Plans, Problem, Variant, candidates, choose, coop, depthwise, depthwise_strips,
+    gemm, lanes, lattices, naive, patches, winograd,
 };
 use crate::gpu::DeviceProfile;
 use crate::ops::{Candidates, Lowering, OpError};
@@ -22,9 +22,9 @@ pub(super) fn lower(
     let bias = to.inputs.get(2).copied();
     let bias = bias.as_ref();
     let problem = problem.stored_as([&source, &target]);
-    let plan = lanes_plan(direction, &problem, to.device);
+    let plans = plans(direction, &problem, to.device);
     let operands = [&source, &w, &target];
-    match choose(direction, &problem, to.device, op, plan)? {
+    match choose(direction, &problem, to.device, op, plans)? {
         Variant::Patches => patches::lower(to, direction, &problem, operands, bias),
         Variant::Lanes(plan) => lanes::lower(to, &plan, operands, bias),
         Variant::Strips(tiling) => {
@@ -46,14 +46,25 @@ pub(super) fn lower(
     Ok(())
 }
 
+fn plans(
+    direction: Direction,
+    problem: &Problem,
+    device: &DeviceProfile,
+) -> Plans<lanes::Plan, coop::Plan> {
+    Plans {
+        lanes: lanes_plan(direction, problem, device),
+        coop: coop::Plan::new(direction, problem, device),
+    }
+}
+
 /// What measuring may choose from.
 pub(super) fn measurable(
     direction: Direction,
     problem: &Problem,
     device: &DeviceProfile,
 ) -> Option<Candidates> {
-    let plan = lanes_plan(direction, problem, device);
-    candidates(direction, problem, device, plan)
+    let plans = plans(direction, problem, device);
+    candidates(direction, problem, device, plans)
 }
 
 /// The plan of the lanes kernels, but for classes side by side, each with channels and perhaps idle lanes of its own: where

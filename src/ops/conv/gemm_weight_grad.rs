@@ -1,8 +1,9 @@
 //! The weight gradient as a matrix product split along the voxels, for GPUs.
 
 use super::Problem;
+use super::split::Split;
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
-use crate::ops::{Lowering, Operand, grid};
+use crate::ops::{Lowering, Operand};
 use crate::param_block;
 
 param_block!(Params {
@@ -44,30 +45,11 @@ static PRODUCT: Kernel = shipped_kernel! {
     access: &[Access::Read, Access::Read, Access::Write],
 };
 
-param_block!(PartsParams {
-    w_offset: u32,
-    w_batch: u32,
-    columns: u32,
-    total: u32,
-    parts: u32,
-});
-
-static PARTS: Kernel = shipped_kernel! {
-    name: "conv/gemm_parts",
-    params: PartsParams::FIELDS,
-    access: &[Access::Read, Access::Write],
-};
-
 /// Voxels of one step of the kernel.
 const STEP: usize = 16;
 
-/// Workgroups that fill a large GPU, and the fewest steps that are worth a part.
-const MANY_GROUPS: usize = 512;
+/// The fewest steps that are worth a part.
 const STEPS_PER_PART: usize = 32;
-
-/// Bounds on the partial sums: their number and their bytes.
-const MAX_PARTS: usize = 256;
-const MAX_PARTIAL_BYTES: usize = 32 << 20;
 
 /// Groups of 4 output channels of a tile; the columns take the rest of 256 invocations.
 const GROUPS: [usize; 2] = [8, 16];
@@ -78,10 +60,7 @@ fn constants(groups: usize) -> Constants {
 
 /// The kernels with the specialisations in use.
 pub(super) fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
-    vec![
-        (&PRODUCT, GROUPS.map(constants).to_vec()),
-        (&PARTS, vec![vec![]]),
-    ]
+    vec![(&PRODUCT, GROUPS.map(constants).to_vec())]
 }
 
 /// Appends dw = d(conv)/dw applied to dy, for one group of channels.
@@ -104,22 +83,8 @@ pub(super) fn lower(
     ];
     let steps_per_sample = dy.shape.voxels().div_ceil(STEP);
     let steps = dy.shape.n() * steps_per_sample;
-    let wanted = MANY_GROUPS
-        .div_ceil(tiles[0] * tiles[1])
-        .min(steps.div_ceil(STEPS_PER_PART))
-        .min(MAX_PARTS)
-        .min(MAX_PARTIAL_BYTES / (4 * dw.shape.len()))
-        .max(1);
-    let per_part = steps.div_ceil(wanted);
-    let parts = steps.div_ceil(per_part);
-    let partial = match parts {
-        1 => *dw,
-        _ => to.scratch(dw.shape.with_c(dw.shape.c() * parts)),
-    };
-    let out_row = match parts {
-        1 => dw.batch_stride,
-        _ => columns as u32,
-    };
+    let split = Split::new(steps, STEPS_PER_PART, tiles[0] * tiles[1], dw);
+    let (partial, out_row) = split.space(to, dw);
 
     let a = &problem.attributes;
     let [x_d, x_h, x_w] = x.shape.spatial().map(|e| e as u32);
@@ -145,8 +110,8 @@ pub(super) fn lower(
         channels_out: dw.shape.n() as u32,
         columns: columns as u32,
         steps_per_sample: steps_per_sample as u32,
-        steps: steps as u32,
-        steps_per_part: per_part as u32,
+        steps: split.steps as u32,
+        steps_per_part: split.per_part as u32,
         kernel_d,
         kernel_h,
         kernel_w,
@@ -160,18 +125,8 @@ pub(super) fn lower(
         dilation_h,
         dilation_w,
     };
-    let workgroups = [tiles[0] as u32, tiles[1] as u32, parts as u32];
+    let workgroups = [tiles[0] as u32, tiles[1] as u32, split.parts as u32];
     let operands = [x, dy, &partial];
     to.dispatch(&PRODUCT, constants(groups), &params, &operands, workgroups);
-    if parts > 1 {
-        let params = PartsParams {
-            w_offset: dw.offset,
-            w_batch: dw.batch_stride,
-            columns: columns as u32,
-            total: dw.shape.len() as u32,
-            parts: parts as u32,
-        };
-        let groups = grid(dw.shape.len().div_ceil(64));
-        to.dispatch(&PARTS, vec![], &params, &[&partial, dw], groups);
-    }
+    split.add_up(to, &partial, dw);
 }

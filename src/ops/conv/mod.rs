@@ -10,6 +10,7 @@ mod bias_grad;
 mod choice;
 mod classes;
 mod coop;
+mod coop_weight_grad;
 mod correlation;
 mod depthwise;
 mod depthwise_strips;
@@ -25,6 +26,7 @@ mod parts;
 mod patches;
 mod patches_weight_grad;
 mod rows;
+mod split;
 mod weight_grad;
 mod weight_grad_lanes;
 mod winograd;
@@ -38,7 +40,7 @@ pub(in crate::ops) use rows::{cut_rows, fill_rows};
 pub use weight_grad::{ConvWeightGrad, conv_weight_grad};
 
 use crate::gpu::{Constants, Kernel};
-use choice::{Problem, Variant, candidates, choose};
+use choice::{Plans, Problem, Variant, candidates, choose};
 
 /// The kernels of this family with the specialisations in use, for the checks that need no GPU.
 pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
@@ -51,6 +53,7 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
     list.extend(bias_grad::kernels());
     list.extend(classes::kernels());
     list.extend(coop::kernels());
+    list.extend(coop_weight_grad::kernels());
     list.extend(lanes::copies::kernels());
     list.extend(lattice_copies::kernels());
     list.extend(depthwise::kernels());
@@ -59,6 +62,7 @@ pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
     list.extend(gemm_weight_grad::kernels());
     list.extend(patches::kernels());
     list.extend(patches_weight_grad::kernels());
+    list.extend(split::kernels());
     list.extend(weight_grad_lanes::kernels());
     list.extend(winograd::kernels());
     list

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::{
-    ConvAttributes, Direction, Problem, Variant, candidates, choose, depthwise, depthwise_strips,
-    gemm_weight_grad, lattices, naive, parts, patches_weight_grad, weight_grad_lanes,
+    ConvAttributes, Direction, Plans, Problem, Variant, candidates, choose, coop_weight_grad,
+    depthwise, depthwise_strips, gemm_weight_grad, lattices, naive, parts, patches_weight_grad,
+    weight_grad_lanes,
 };
 use crate::gpu::DeviceProfile;
 use crate::ops::{
@@ -32,6 +33,16 @@ impl ConvWeightGrad {
 
 const OP: &str = "conv.weight_grad";
 
+fn plans(
+    problem: &Problem,
+    device: &DeviceProfile,
+) -> Plans<weight_grad_lanes::Plan, coop_weight_grad::Plan> {
+    Plans {
+        lanes: weight_grad_lanes::Plan::new(problem, device),
+        coop: coop_weight_grad::Plan::new(problem, device),
+    }
+}
+
 impl Operator for ConvWeightGrad {
     fn name(&self) -> &'static str {
         OP
@@ -48,8 +59,8 @@ impl Operator for ConvWeightGrad {
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
         let (x, dy, dw) = (to.inputs[0], to.inputs[1], to.outputs[0]);
         let problem = self.problem(&[x.shape, dy.shape]).stored_as([&x, &dy]);
-        let plan = weight_grad_lanes::Plan::new(&problem, to.device);
-        match choose(Direction::WeightGrad, &problem, to.device, OP, plan)? {
+        let plans = plans(&problem, to.device);
+        match choose(Direction::WeightGrad, &problem, to.device, OP, plans)? {
             Variant::Patches => patches_weight_grad::lower(to, &problem, [&x, &dy, &dw]),
             Variant::Lanes(plan) => weight_grad_lanes::lower(to, &problem, &plan, [&x, &dy, &dw]),
             Variant::Strips(tiling) => {
@@ -58,10 +69,9 @@ impl Operator for ConvWeightGrad {
             Variant::Lattices(plan) => lattices::weight_grad(to, &plan, [&x, &dy, &dw])?,
             Variant::Depthwise => depthwise::weight_grad(to, &problem, &x, &dy, &dw),
             Variant::Gemm => gemm_weight_grad::lower(to, &problem, &x, &dy, &dw),
-            // Winograd's kernels and cooperative matrices have no plan for this direction, so that they are never chosen.
-            Variant::Winograd(_) | Variant::Coop(_) | Variant::Naive => {
-                naive::weight_grad(to, &problem, &x, &dy, &dw)
-            }
+            Variant::Coop(plan) => coop_weight_grad::lower(to, &problem, &plan, [&x, &dy, &dw]),
+            // Winograd's kernels have no plan for this direction, so that they are never chosen.
+            Variant::Winograd(_) | Variant::Naive => naive::weight_grad(to, &problem, &x, &dy, &dw),
         }
         Ok(())
     }
@@ -84,8 +94,8 @@ impl Operator for ConvWeightGrad {
         let problem = self
             .problem(inputs)
             .stored_alike([elements[0], elements[1]]);
-        let plan = weight_grad_lanes::Plan::new(&problem, device);
-        candidates(Direction::WeightGrad, &problem, device, plan)
+        let plans = plans(&problem, device);
+        candidates(Direction::WeightGrad, &problem, device, plans)
     }
 }
 

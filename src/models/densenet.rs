@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{Architecture, Form, Heads, Model, ModelError, Task, checks};
+use super::{Architecture, Form, Heads, Model, ModelError, checks};
 use crate::graph::{Graph, GraphError, Init};
 use crate::nn::{
     ChannelDropout, DenseLayer, Mode, Nonlinearity, Norm, PreActivation, conv_layer_with,
@@ -15,40 +15,27 @@ use crate::ops::conv::ConvAttributes;
 use crate::ops::pool::{Window, avg_pool, global_avg_pool, max_pool};
 use crate::ops::{Build, ValueId};
 
-/// DenseNet-121.
-pub(super) static DENSENET_121: Model = Model {
-    name: "densenet121",
-    title: "DenseNet-121",
-    source: "Huang et al. 2017",
-    task: Task::Classification,
-    published: Form::IMAGENET,
-    of_form: |form| Ok(Arc::new(densenet121(form))),
-    of_blueprint: None,
-};
+const SOURCE: &str = "Huang et al. 2017";
 
-/// DenseNet-169.
-pub(super) static DENSENET_169: Model = Model {
-    name: "densenet169",
-    title: "DenseNet-169",
-    of_form: |form| Ok(Arc::new(densenet169(form))),
-    ..DENSENET_121
-};
+pub(super) static DENSENET_121: Model =
+    Model::classifier("densenet121", "DenseNet-121", SOURCE, |form| {
+        Ok(Arc::new(densenet121(form)))
+    });
 
-/// DenseNet-201.
-pub(super) static DENSENET_201: Model = Model {
-    name: "densenet201",
-    title: "DenseNet-201",
-    of_form: |form| Ok(Arc::new(densenet201(form))),
-    ..DENSENET_121
-};
+pub(super) static DENSENET_169: Model =
+    Model::classifier("densenet169", "DenseNet-169", SOURCE, |form| {
+        Ok(Arc::new(densenet169(form)))
+    });
 
-/// DenseNet-161.
-pub(super) static DENSENET_161: Model = Model {
-    name: "densenet161",
-    title: "DenseNet-161",
-    of_form: |form| Ok(Arc::new(densenet161(form))),
-    ..DENSENET_121
-};
+pub(super) static DENSENET_201: Model =
+    Model::classifier("densenet201", "DenseNet-201", SOURCE, |form| {
+        Ok(Arc::new(densenet201(form)))
+    });
+
+pub(super) static DENSENET_161: Model =
+    Model::classifier("densenet161", "DenseNet-161", SOURCE, |form| {
+        Ok(Arc::new(densenet161(form)))
+    });
 
 /// A DenseNet that classifies images or volumes of any extent from about 32 voxels on.
 #[derive(Clone, Debug, PartialEq)]

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use super::patches::{check_extent, tokens_of};
-use super::{Architecture, Form, Heads, Model, ModelError, OfForm, Task, checks};
+use super::{Architecture, Form, Heads, Model, ModelError, checks};
 use crate::graph::{Graph, Init};
 use crate::nn::{MixerBlock, Mode, layer_norm_layer, linear_layer, patch_embedding};
 use crate::ops::ValueId;
@@ -108,34 +108,24 @@ impl Architecture for Mixer {
     }
 }
 
-const fn entry(name: &'static str, title: &'static str, of_form: OfForm) -> Model {
-    Model {
-        name,
-        title,
-        source: "Tolstikhin et al. 2021",
-        task: Task::Classification,
-        published: Form::IMAGENET,
-        of_form,
-        of_blueprint: None,
-    }
-}
+const SOURCE: &str = "Tolstikhin et al. 2021";
 
-pub(super) static S32: Model = entry("mixer_s32", "MLP-Mixer S/32", |form| {
+pub(super) static S32: Model = Model::classifier("mixer_s32", "MLP-Mixer S/32", SOURCE, |form| {
     Ok(Arc::new(Mixer::published(form, 32, 512, 8)))
 });
 
-pub(super) static S16: Model = entry("mixer_s16", "MLP-Mixer S/16", |form| {
+pub(super) static S16: Model = Model::classifier("mixer_s16", "MLP-Mixer S/16", SOURCE, |form| {
     Ok(Arc::new(Mixer::published(form, 16, 512, 8)))
 });
 
-pub(super) static B32: Model = entry("mixer_b32", "MLP-Mixer B/32", |form| {
+pub(super) static B32: Model = Model::classifier("mixer_b32", "MLP-Mixer B/32", SOURCE, |form| {
     Ok(Arc::new(Mixer::published(form, 32, 768, 12)))
 });
 
-pub(super) static B16: Model = entry("mixer_b16", "MLP-Mixer B/16", |form| {
+pub(super) static B16: Model = Model::classifier("mixer_b16", "MLP-Mixer B/16", SOURCE, |form| {
     Ok(Arc::new(Mixer::published(form, 16, 768, 12)))
 });
 
-pub(super) static L16: Model = entry("mixer_l16", "MLP-Mixer L/16", |form| {
+pub(super) static L16: Model = Model::classifier("mixer_l16", "MLP-Mixer L/16", SOURCE, |form| {
     Ok(Arc::new(Mixer::published(form, 16, 1024, 24)))
 });

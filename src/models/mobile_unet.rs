@@ -119,13 +119,7 @@ impl MobileUNet {
                 "`kernels` must be odd, found {even}"
             )));
         }
-        match self.layers.fault() {
-            None => Ok(()),
-            Some(fault) => Err(ModelError::Config(format!(
-                "`{}` must be {}, found {}",
-                fault.key, fault.expected, fault.found
-            ))),
-        }
+        checks::layers(&self.layers)
     }
 
     fn separable(&self, stage: usize, stride: [usize; 3], how: Making) -> SeparableConv {

@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use super::mobilenet::{classify, scaled};
-use super::{Architecture, Form, Heads, Model, ModelError, OfForm, Task, checks};
+use super::{Architecture, Form, Heads, Model, ModelError, checks};
 use crate::graph::{Graph, GraphError};
 use crate::nn::{ChannelDropout, ConvNorm, Mode, Nonlinearity, Norm, SeparableConv, centred};
 use crate::ops::ValueId;
@@ -141,30 +141,29 @@ impl Architecture for MobileNetV1 {
     }
 }
 
-const fn entry(name: &'static str, title: &'static str, of_form: OfForm) -> Model {
-    Model {
-        name,
-        title,
-        source: "Howard et al. 2017",
-        task: Task::Classification,
-        published: Form::IMAGENET,
-        of_form,
-        of_blueprint: None,
-    }
-}
+const SOURCE: &str = "Howard et al. 2017";
 
-pub(super) static FULL: Model = entry("mobilenet_v1", "MobileNetV1", |form| {
+pub(super) static FULL: Model = Model::classifier("mobilenet_v1", "MobileNetV1", SOURCE, |form| {
     Ok(Arc::new(MobileNetV1::published(form, 1.0)))
 });
 
-pub(super) static WIDTH_075: Model = entry("mobilenet_v1_075", "MobileNetV1, width 0.75", |form| {
-    Ok(Arc::new(MobileNetV1::published(form, 0.75)))
-});
+pub(super) static WIDTH_075: Model = Model::classifier(
+    "mobilenet_v1_075",
+    "MobileNetV1, width 0.75",
+    SOURCE,
+    |form| Ok(Arc::new(MobileNetV1::published(form, 0.75))),
+);
 
-pub(super) static WIDTH_050: Model = entry("mobilenet_v1_050", "MobileNetV1, width 0.5", |form| {
-    Ok(Arc::new(MobileNetV1::published(form, 0.5)))
-});
+pub(super) static WIDTH_050: Model = Model::classifier(
+    "mobilenet_v1_050",
+    "MobileNetV1, width 0.5",
+    SOURCE,
+    |form| Ok(Arc::new(MobileNetV1::published(form, 0.5))),
+);
 
-pub(super) static WIDTH_025: Model = entry("mobilenet_v1_025", "MobileNetV1, width 0.25", |form| {
-    Ok(Arc::new(MobileNetV1::published(form, 0.25)))
-});
+pub(super) static WIDTH_025: Model = Model::classifier(
+    "mobilenet_v1_025",
+    "MobileNetV1, width 0.25",
+    SOURCE,
+    |form| Ok(Arc::new(MobileNetV1::published(form, 0.25))),
+);

@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use super::mobilenet::{classify, scaled};
-use super::{Architecture, Form, Heads, Model, ModelError, OfForm, Task, checks};
+use super::{Architecture, Form, Heads, Model, ModelError, checks};
 use crate::graph::{Graph, GraphError};
 use crate::nn::{
     ChannelDropout, ConvNorm, InvertedResidual, Mode, Nonlinearity, Norm, ProjectionNames, centred,
@@ -158,34 +158,36 @@ impl Architecture for MobileNetV2 {
     }
 }
 
-const fn entry(name: &'static str, title: &'static str, of_form: OfForm) -> Model {
-    Model {
-        name,
-        title,
-        source: "Sandler et al. 2018",
-        task: Task::Classification,
-        published: Form::IMAGENET,
-        of_form,
-        of_blueprint: None,
-    }
-}
+const SOURCE: &str = "Sandler et al. 2018";
 
-pub(super) static FULL: Model = entry("mobilenet_v2", "MobileNetV2", |form| {
+pub(super) static FULL: Model = Model::classifier("mobilenet_v2", "MobileNetV2", SOURCE, |form| {
     Ok(Arc::new(MobileNetV2::published(form, 1.0)))
 });
 
-pub(super) static WIDTH_140: Model = entry("mobilenet_v2_140", "MobileNetV2, width 1.4", |form| {
-    Ok(Arc::new(MobileNetV2::published(form, 1.4)))
-});
+pub(super) static WIDTH_140: Model = Model::classifier(
+    "mobilenet_v2_140",
+    "MobileNetV2, width 1.4",
+    SOURCE,
+    |form| Ok(Arc::new(MobileNetV2::published(form, 1.4))),
+);
 
-pub(super) static WIDTH_075: Model = entry("mobilenet_v2_075", "MobileNetV2, width 0.75", |form| {
-    Ok(Arc::new(MobileNetV2::published(form, 0.75)))
-});
+pub(super) static WIDTH_075: Model = Model::classifier(
+    "mobilenet_v2_075",
+    "MobileNetV2, width 0.75",
+    SOURCE,
+    |form| Ok(Arc::new(MobileNetV2::published(form, 0.75))),
+);
 
-pub(super) static WIDTH_050: Model = entry("mobilenet_v2_050", "MobileNetV2, width 0.5", |form| {
-    Ok(Arc::new(MobileNetV2::published(form, 0.5)))
-});
+pub(super) static WIDTH_050: Model = Model::classifier(
+    "mobilenet_v2_050",
+    "MobileNetV2, width 0.5",
+    SOURCE,
+    |form| Ok(Arc::new(MobileNetV2::published(form, 0.5))),
+);
 
-pub(super) static WIDTH_035: Model = entry("mobilenet_v2_035", "MobileNetV2, width 0.35", |form| {
-    Ok(Arc::new(MobileNetV2::published(form, 0.35)))
-});
+pub(super) static WIDTH_035: Model = Model::classifier(
+    "mobilenet_v2_035",
+    "MobileNetV2, width 0.35",
+    SOURCE,
+    |form| Ok(Arc::new(MobileNetV2::published(form, 0.35))),
+);

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::mobilenet::{LINEAR_INIT, classify, scaled};
-use super::{Architecture, Blueprint, Form, Heads, Model, ModelError, OfForm, Task, checks};
+use super::{Architecture, Blueprint, Form, Heads, Model, ModelError, checks};
 use crate::graph::{Graph, GraphError};
 use crate::nn::{
     ChannelDropout, ConvNorm, InvertedResidual, Mode, Nonlinearity, Norm, ProjectionNames,
@@ -321,22 +321,14 @@ impl Architecture for MobileNetV3 {
     }
 }
 
-const fn entry(name: &'static str, title: &'static str, of_form: OfForm) -> Model {
-    Model {
-        name,
-        title,
-        source: "Howard et al. 2019",
-        task: Task::Classification,
-        published: Form::IMAGENET,
-        of_form,
-        of_blueprint: None,
-    }
-}
+const SOURCE: &str = "Howard et al. 2019";
 
-pub(super) static LARGE_MODEL: Model = entry("mobilenet_v3_large", "MobileNetV3-Large", |form| {
-    Ok(Arc::new(MobileNetV3::large(form)))
-});
+pub(super) static LARGE_MODEL: Model =
+    Model::classifier("mobilenet_v3_large", "MobileNetV3-Large", SOURCE, |form| {
+        Ok(Arc::new(MobileNetV3::large(form)))
+    });
 
-pub(super) static SMALL_MODEL: Model = entry("mobilenet_v3_small", "MobileNetV3-Small", |form| {
-    Ok(Arc::new(MobileNetV3::small(form)))
-});
+pub(super) static SMALL_MODEL: Model =
+    Model::classifier("mobilenet_v3_small", "MobileNetV3-Small", SOURCE, |form| {
+        Ok(Arc::new(MobileNetV3::small(form)))
+    });

@@ -142,6 +142,24 @@ pub struct Model {
 }
 
 impl Model {
+    /// An entry for a classifier of images such as ImageNet's.
+    pub(super) const fn classifier(
+        name: &'static str,
+        title: &'static str,
+        source: &'static str,
+        of_form: OfForm,
+    ) -> Self {
+        Self {
+            name,
+            title,
+            source,
+            task: Task::Classification,
+            published: Form::IMAGENET,
+            of_form,
+            of_blueprint: None,
+        }
+    }
+
     /// How large the published network is.
     ///
     /// # Errors

@@ -90,7 +90,7 @@ impl UNetPlusPlus {
             in_channels: blueprint.form.channels,
             out_channels: blueprint.form.classes,
             features: blueprint.features.clone(),
-            last_features: blueprint.features[0],
+            last_features: blueprint.features.first().copied().unwrap_or(0),
             kernels: blueprint.kernels.clone(),
             strides: blueprint.strides.clone(),
             layers: blueprint.layers,

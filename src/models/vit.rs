@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use super::patches::{check_extent, tokens_of};
-use super::{Architecture, Form, Heads, Model, ModelError, OfForm, Task, checks};
+use super::{Architecture, Form, Heads, Model, ModelError, checks};
 use crate::graph::{Axes, Graph, GraphError, Init};
 use crate::nn::{
     Mode, TransformerBlock, TransformerNames, layer_norm_layer, linear_layer, patch_embedding,
@@ -135,42 +135,30 @@ impl Architecture for VisionTransformer {
     }
 }
 
-const fn entry(
-    name: &'static str,
-    title: &'static str,
-    source: &'static str,
-    of_form: OfForm,
-) -> Model {
-    Model {
-        name,
-        title,
-        source,
-        task: Task::Classification,
-        published: Form::IMAGENET,
-        of_form,
-        of_blueprint: None,
-    }
-}
-
 const VIT: &str = "Dosovitskiy et al. 2021";
 const DEIT: &str = "Touvron et al. 2021";
 
-pub(super) static B16: Model = entry("vit_b16", "Vision transformer B/16", VIT, |form| {
-    Ok(Arc::new(VisionTransformer::published(form, 16, 768, 12)))
-});
+pub(super) static B16: Model =
+    Model::classifier("vit_b16", "Vision transformer B/16", VIT, |form| {
+        Ok(Arc::new(VisionTransformer::published(form, 16, 768, 12)))
+    });
 
-pub(super) static B32: Model = entry("vit_b32", "Vision transformer B/32", VIT, |form| {
-    Ok(Arc::new(VisionTransformer::published(form, 32, 768, 12)))
-});
+pub(super) static B32: Model =
+    Model::classifier("vit_b32", "Vision transformer B/32", VIT, |form| {
+        Ok(Arc::new(VisionTransformer::published(form, 32, 768, 12)))
+    });
 
-pub(super) static L16: Model = entry("vit_l16", "Vision transformer L/16", VIT, |form| {
-    Ok(Arc::new(VisionTransformer::published(form, 16, 1024, 24)))
-});
+pub(super) static L16: Model =
+    Model::classifier("vit_l16", "Vision transformer L/16", VIT, |form| {
+        Ok(Arc::new(VisionTransformer::published(form, 16, 1024, 24)))
+    });
 
-pub(super) static S16: Model = entry("vit_s16", "Vision transformer S/16", DEIT, |form| {
-    Ok(Arc::new(VisionTransformer::published(form, 16, 384, 12)))
-});
+pub(super) static S16: Model =
+    Model::classifier("vit_s16", "Vision transformer S/16", DEIT, |form| {
+        Ok(Arc::new(VisionTransformer::published(form, 16, 384, 12)))
+    });
 
-pub(super) static TI16: Model = entry("vit_ti16", "Vision transformer Ti/16", DEIT, |form| {
-    Ok(Arc::new(VisionTransformer::published(form, 16, 192, 12)))
-});
+pub(super) static TI16: Model =
+    Model::classifier("vit_ti16", "Vision transformer Ti/16", DEIT, |form| {
+        Ok(Arc::new(VisionTransformer::published(form, 16, 192, 12)))
+    });

@@ -29,13 +29,13 @@ pub struct ChannelDropout {
 
 impl ChannelDropout {
     /// The dropout of a training graph with the input `dropout seed` that it takes; `None` at inference, or where
-    /// nothing is dropped.
+    /// nothing is dropped. A share that cannot be one is refused by [`ChannelDropout::build`].
     ///
     /// # Errors
     /// [`GraphError::DuplicateName`] where the graph has that input.
     pub fn of(graph: &mut Graph, p: f32, mode: Mode) -> Result<Option<Self>, GraphError> {
         match mode {
-            Mode::Training if p > 0.0 => {
+            Mode::Training if p != 0.0 => {
                 let seed = graph.input("dropout seed", Shape::scalar())?;
                 Ok(Some(Self { p, seed }))
             }

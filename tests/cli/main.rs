@@ -1,6 +1,7 @@
 //! The built binary, as a user or a script meets it.
 
 mod bad_evaluations;
+mod bad_training;
 mod classify;
 mod demo;
 mod devices;

@@ -14,6 +14,13 @@ pub fn folder_with(phantom: &Phantom) -> Folder {
     folder
 }
 
+/// Takes seconds.
+pub const QUICK: [&str; 2] = ["--config", "quick.toml"];
+
+pub fn remove(folder: &Folder, name: &str) {
+    std::fs::remove_file(folder.path(name)).expect("the file is there");
+}
+
 /// `voxseg train data -o run` with further arguments.
 pub fn train(folder: &Folder, arguments: &[&str]) -> Run {
     let mut command = voxseg();

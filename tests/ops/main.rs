@@ -24,6 +24,7 @@ mod norm_layers;
 mod norm_style;
 mod optim;
 mod parts;
+mod parts_conv;
 mod pool;
 mod resample;
 mod softmax;

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::ClassifyError;
+use crate::bytes::Bytes;
 use crate::fsio::write_atomic;
 use crate::gpu::AdapterClass;
 use crate::losses::{LossConfig, Supervision};
 use crate::optim::{OptimizerConfig, Schedule};
 use crate::style::Fault;
+use crate::tensor::Element;
 use crate::train::{ConfigError, Length, TrainConfig};
 
 /// The network where none is named: small enough for any adapter.
@@ -22,6 +24,9 @@ const EPOCHS: usize = 30;
 /// in 1 % a step, are still those of the start.
 const STEPS: (usize, usize) = (600, 50_000);
 
+/// Most steps of any run: years, and numbers of images far within 64 bits.
+const MOST_STEPS: usize = 1_000_000_000;
+
 /// Images a step on a GPU, and on an adapter that computes on the CPU.
 const BATCH: (usize, usize) = (64, 16);
 
@@ -29,7 +34,7 @@ const BATCH: (usize, usize) = (64, 16);
 const MOST_BATCH: usize = 4096;
 
 /// Largest extent of an image that is trained on, in pixels.
-const MOST_EXTENT: usize = 8192;
+pub(super) const MOST_EXTENT: usize = 8192;
 
 /// AdamW's usual learning rate.
 const RATE: f64 = 1e-3;
@@ -42,9 +47,14 @@ pub struct ClassifyConfig {
     pub model: String,
     /// Seed of the weights, the split and every random choice.
     pub seed: u64,
-    /// H, W that images are resized to; the published extent of the network where `None`, or that of the largest image where it
-    /// is smaller.
+    /// H, W that images are resized to; where `None` the extent of the largest image, but the published extent of the network
+    /// where that is smaller, where the network takes no image as small as these, and where its weights belong to one extent.
     pub size: Option<[usize; 2]>,
+    /// Device memory that a training step may plan for; where it does not suffice, forward values are made again in the
+    /// backward part, with the same results. No bound where `None`.
+    pub memory_budget: Option<Bytes>,
+    /// How activations and their gradients are stored: with f16 in about half of the memory, with dynamic loss scaling.
+    pub precision: Element,
     /// Optimiser steps; 30 epochs, from 600 to 50,000, where `None`.
     pub steps: Option<usize>,
     /// Images a step; 64 on a GPU, else 16, and no more than there are, where `None`.
@@ -75,6 +85,8 @@ impl Default for ClassifyConfig {
             model: DEFAULT_MODEL.to_owned(),
             seed: 0,
             size: None,
+            memory_budget: None,
+            precision: Element::F32,
             steps: None,
             batch: None,
             checkpoint_every: None,
@@ -91,18 +103,15 @@ impl Default for ClassifyConfig {
 }
 
 impl ClassifyConfig {
-    /// Reads a TOML file.
+    /// Reads a TOML file, config.toml of a run.
     ///
     /// # Errors
-    /// [`ConfigError`] where it cannot be read, has an unknown key or a value that makes no sense.
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Io {
-            path: path.to_owned(),
-            source,
-        })?;
-        let config: Self = toml::from_str(&text).map_err(|e| ConfigError::Parse {
-            path: path.to_owned(),
-            reason: e.to_string(),
+    /// [`ClassifyError`] where it cannot be read, has an unknown key or a value that makes no sense.
+    pub fn read(path: &Path) -> Result<Self, ClassifyError> {
+        let text = std::fs::read_to_string(path).map_err(|e| ClassifyError::io(path, e))?;
+        let config: Self = toml::from_str(&text).map_err(|e| {
+            let problem = format!("{e}\nconfig.toml of any run of a classifier shows the keys");
+            ClassifyError::layout(path, problem)
         })?;
         config.check()?;
         Ok(config)
@@ -110,10 +119,8 @@ impl ClassifyConfig {
 
     /// Writes it as TOML, whole or not at all.
     pub(super) fn write(&self, path: &Path) -> Result<(), ClassifyError> {
-        let text = toml::to_string_pretty(self).map_err(|e| ConfigError::Parse {
-            path: path.to_owned(),
-            reason: e.to_string(),
-        })?;
+        let text = toml::to_string_pretty(self)
+            .map_err(|e| ClassifyError::layout(path, format!("cannot be written: {e}")))?;
         write_atomic(path, |w| w.write_all(text.as_bytes())).map_err(|e| ClassifyError::io(path, e))
     }
 
@@ -141,9 +148,9 @@ impl ClassifyConfig {
                 shown(&count(self.batch)),
             ),
             (
-                count(self.steps) >= 1,
+                (1..=MOST_STEPS).contains(&count(self.steps)),
                 "steps",
-                "at least 1",
+                "from 1 to 1000000000",
                 shown(&count(self.steps)),
             ),
             (
@@ -220,6 +227,7 @@ impl ClassifyConfig {
     pub(super) fn loop_config(&self) -> TrainConfig {
         TrainConfig {
             seed: self.seed,
+            precision: self.precision,
             schedule: Length {
                 steps: self.steps,
                 checkpoint_every: self.checkpoint_every,

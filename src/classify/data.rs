@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
 use super::ClassifyError;
-use super::listing::{Listing, Named, folders_in, listed};
+use super::listing::{Listing, Named, listed};
 use crate::hash::Fnv;
 
 /// Of each class one image in so many is held out, where nobody says which.
@@ -46,7 +46,7 @@ impl ImageSet {
     /// [`ClassifyError`] for a class without an image, a single class, a class that only held-out images have, an image
     /// that is there twice.
     pub fn open(data: &Path, validation: Option<&Path>, seed: u64) -> Result<Self, ClassifyError> {
-        let parts = parts_of(data)?;
+        let parts = parts_of(data);
         let (train, own) = parts.map_or((data.to_owned(), None), |(t, v)| (t, Some(v)));
         let Listing {
             images,
@@ -81,7 +81,10 @@ impl ImageSet {
     /// Which images are trained on and which held out, as a document.
     pub fn to_json(&self) -> Value {
         let list = |images: &[Labelled]| -> Vec<Value> {
-            let entry = |i: &Labelled| json!({"image": i.path, "label": self.classes[i.class]});
+            let entry = |i: &Labelled| {
+                let image = i.path.display().to_string();
+                json!({"image": image, "label": self.classes[i.class]})
+            };
             images.iter().map(entry).collect()
         };
         json!({"train": list(&self.train), "val": list(&self.validation)})
@@ -89,14 +92,9 @@ impl ImageSet {
 }
 
 /// DATA/train and DATA/val, where these are the parts of a data set rather than classes.
-fn parts_of(data: &Path) -> Result<Option<(PathBuf, PathBuf)>, ClassifyError> {
-    if !data.is_dir() {
-        return Ok(None);
-    }
-    let folders = folders_in(data)?;
-    let has = |name: &str| folders.iter().any(|folder| folder == name);
-    let are_parts = has("train") && has("val");
-    Ok(are_parts.then(|| (data.join("train"), data.join("val"))))
+fn parts_of(data: &Path) -> Option<(PathBuf, PathBuf)> {
+    let [train, validation] = ["train", "val"].map(|part| data.join(part));
+    (train.is_dir() && validation.is_dir()).then_some((train, validation))
 }
 
 fn numbered(images: Vec<Named>, classes: &[String]) -> Result<Vec<Labelled>, ClassifyError> {
@@ -143,9 +141,10 @@ fn refuse_duplicates<'a>(images: impl Iterator<Item = &'a Labelled>) -> Result<(
         // What is not there is told when it is read.
         let real = image.path.canonicalize();
         let real = real.unwrap_or_else(|_| image.path.clone());
-        if seen.insert(real, &image.path).is_some() {
+        if let Some(first) = seen.insert(real, &image.path) {
             return Err(ClassifyError::Duplicate {
                 path: image.path.clone(),
+                first: first.to_owned(),
             });
         }
     }

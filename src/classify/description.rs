@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::config::MOST_EXTENT;
 use super::{ClassifyError, Preparation};
 use crate::fsio::write_atomic;
 use crate::models::{Architecture, Form, MODELS, Model, Network, Task, model};
@@ -85,9 +86,11 @@ impl Description {
             mean,
             deviation,
         } = &found.preparation;
-        let fits = [mean.len(), deviation.len()] == [*channels; 2]
+        // Pictures are grey or in colour.
+        let fits = [1, 3].contains(channels)
+            && [mean.len(), deviation.len()] == [*channels; 2]
             && deviation.iter().all(|d| *d > 0.0)
-            && !size.contains(&0);
+            && size.iter().all(|n| (1..=MOST_EXTENT).contains(n));
         match fits && found.classes.len() >= 2 {
             true => Ok(found),
             false => Err(damaged("its numbers do not fit together".to_owned())),

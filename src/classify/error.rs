@@ -50,10 +50,12 @@ pub enum ClassifyError {
         known: String,
     },
     /// An image that is there twice.
-    #[error("{}: this image is in the data set twice; an image must have one class, and must not be both trained on and held out", path.display())]
+    #[error("{}: this image is in the data set already, as {}; an image must have one class, and must not be both trained on and held out", path.display(), first.display())]
     Duplicate {
         /// The image.
         path: PathBuf,
+        /// Where it came first.
+        first: PathBuf,
     },
     /// An image of other channels than the first.
     #[error("{}: {found} channel(s), but {} has {expected}; all images must be grey, or all in colour", path.display(), first.display())]
@@ -66,6 +68,12 @@ pub enum ClassifyError {
         first: PathBuf,
         /// The channels of that.
         expected: usize,
+    },
+    /// An image of which the network says nothing.
+    #[error("{}: the network gives no finite numbers for this image; its weights or its f16 storage overflow, so take another --checkpoint or --precision f32", path.display())]
+    NotFinite {
+        /// The image.
+        path: PathBuf,
     },
     /// A network that tells classes of voxels.
     #[error("`{name}` segments, it does not classify; networks for whole images are {known}")]

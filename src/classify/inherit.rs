@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::{ClassifyError, Description};
 use crate::graph::Graph;
+use crate::infer::Weights;
 use crate::nn::Mode;
 use crate::run::checkpoint::{self, CheckpointInfo};
 use crate::run::{NetworkTensor, RunFolder, network_tensors};
@@ -83,7 +84,7 @@ fn of_run(
 ) -> Result<Taken, ClassifyError> {
     // For its error alone: that it is no run of a classifier.
     Description::read(run)?;
-    let path = run.last();
+    let path = Weights::Final.file(run);
     let mut found = checkpoint::load(&path)?.tensors;
     let (mut tensors, mut left, mut missing) = (BTreeMap::new(), Vec::new(), Vec::new());
     for (name, NetworkTensor { shape, .. }) in wanted {

@@ -10,6 +10,7 @@ use crate::gpu::Gpu;
 use crate::graph::Parameters;
 use crate::infer::Weights;
 use crate::run::{RunFolder, checkpoint};
+use crate::tensor::Element;
 
 /// Images that are classified at once.
 const BATCH: usize = 8;
@@ -37,6 +38,19 @@ impl Classifier {
     /// # Errors
     /// [`ClassifyError`] where it is no run of a classifier, has no such checkpoint, or the device is too small.
     pub fn load(folder: &Path, weights: Weights, gpu: Arc<Gpu>) -> Result<Self, ClassifyError> {
+        Self::load_as(folder, weights, Element::F32, gpu)
+    }
+
+    /// [`Classifier::load`] with activations stored as `precision`, whatever the network was trained with.
+    ///
+    /// # Errors
+    /// Those of [`Classifier::load`]; [`GraphError::NoF16`](crate::graph::GraphError::NoF16) where the adapter has no f16.
+    pub fn load_as(
+        folder: &Path,
+        weights: Weights,
+        precision: Element,
+        gpu: Arc<Gpu>,
+    ) -> Result<Self, ClassifyError> {
         let folder = RunFolder::new(folder);
         let description = Description::read(&folder)?;
         let path = weights.file(&folder);
@@ -47,7 +61,8 @@ impl Classifier {
         }
         let found = checkpoint::load(&path)?;
         let mut parameters = Parameters::new(gpu, 0);
-        let predictor = Predictor::new(&description, BATCH, &mut parameters)?;
+        let network = description.network()?.stored_as(precision);
+        let predictor = Predictor::new(&network, description.batch(BATCH), &mut parameters)?;
         found.restore(&mut parameters)?;
         Ok(Self {
             description,
@@ -88,9 +103,7 @@ impl Classifier {
             for (path, fault) in chunk.iter().zip(faults) {
                 let found = match fault {
                     Some(fault) => Err(fault.into()),
-                    None => logits.next().map(|logits| said(&logits)).ok_or_else(|| {
-                        ClassifyError::layout(path, "the device gave no answer for this image")
-                    }),
+                    None => said(path, logits.next().unwrap_or_default()),
                 };
                 if !each(path, found) {
                     return Ok(());
@@ -101,9 +114,13 @@ impl Classifier {
     }
 }
 
-fn said(logits: &[f32]) -> Classified {
-    Classified {
-        class: most_probable(logits),
-        probabilities: probabilities(logits),
-    }
+/// What the logits of an image say; none at all say as little as those that are no numbers.
+fn said(path: &Path, logits: Vec<f32>) -> Result<Classified, ClassifyError> {
+    let class = most_probable(&logits).ok_or_else(|| ClassifyError::NotFinite {
+        path: path.to_owned(),
+    })?;
+    Ok(Classified {
+        class,
+        probabilities: probabilities(&logits),
+    })
 }

@@ -1,83 +1,67 @@
 //! A classifier compiled for inference.
 
-use super::{ClassifyError, Description};
 use crate::gpu::DeviceProfile;
-use crate::graph::{
-    Executor, Graph, GraphError, Parameters, Program, ProgramOptions, remove_dead_nodes,
-};
-use crate::models::ModelError;
-use crate::nn::Mode;
+use crate::graph::{Executor, GraphError, Parameters};
+use crate::infer::inference_program;
+use crate::models::{ModelError, Network};
 use crate::ops::ValueId;
-use crate::ops::layout::convert;
-use crate::tensor::Element;
+use crate::tensor::Shape;
 
 /// A network for batches of a fixed number of images.
 #[derive(Debug)]
 pub(super) struct Predictor {
     executor: Executor,
     image: ValueId,
-    batch: usize,
-    len: usize,
+    batch: Shape,
     classes: usize,
 }
 
-/// The part of a graph that inference needs: the main head alone.
-fn inference_program(
-    description: &Description,
-    batch: usize,
-    device: &DeviceProfile,
-) -> Result<(Program, ValueId), ClassifyError> {
-    let mut graph = Graph::new();
-    let shape = description.batch(batch);
-    let image = graph.input("image", shape)?;
-    let heads = description
-        .network()?
-        .build(&mut graph, image, Mode::Inference)?;
-    let logits = convert(&mut graph, heads.logits[0], Element::F32);
-    let logits = logits.map_err(|e| ModelError::from(graph.blame(e)))?;
-    remove_dead_nodes(&mut graph, &[logits]);
-    let program = Program::compile(graph, &[logits], device, ProgramOptions::default())?;
-    Ok((program, image))
-}
-
 impl Predictor {
-    /// The network of `description` with the weights of `parameters`, which training may go on changing.
+    /// `network` for batches (N, C, 1, H, W) with the weights of `parameters`, which training may go on changing.
+    ///
+    /// # Errors
+    /// [`ModelError`] where the network does not take such images, or the device is too small.
     pub fn new(
-        description: &Description,
-        batch: usize,
+        network: &Network,
+        batch: Shape,
         parameters: &mut Parameters,
-    ) -> Result<Self, ClassifyError> {
+    ) -> Result<Self, ModelError> {
         let gpu = parameters.gpu().clone();
-        let (program, image) = inference_program(description, batch, gpu.profile())?;
+        let (program, image) = inference_program(network, batch, gpu.profile())?;
         Ok(Self {
             executor: Executor::new(program, parameters)?,
             image,
             batch,
-            len: description.preparation.len(),
-            classes: description.classes.len(),
+            classes: network.out_channels(),
         })
     }
 
     /// Bytes of device memory that [`Predictor::new`] takes beside the parameters.
+    ///
+    /// # Errors
+    /// As [`Predictor::new`].
     pub fn planned_bytes(
-        description: &Description,
-        batch: usize,
+        network: &Network,
+        batch: Shape,
         device: &DeviceProfile,
-    ) -> Result<u64, ClassifyError> {
-        let sums = inference_program(description, batch, device)?.0.summary();
+    ) -> Result<u64, ModelError> {
+        let sums = inference_program(network, batch, device)?.0.summary();
         Ok(sums.slot_bytes + sums.input_bytes)
     }
 
     /// Images that are classified at once.
     pub fn batch(&self) -> usize {
-        self.batch
+        self.batch.n()
     }
 
     /// The logits of some images, one after another in `pixels` (n, C, 1, H, W), at most [`Predictor::batch`] of them.
     pub async fn logits(&self, mut pixels: Vec<f32>) -> Result<Vec<Vec<f32>>, GraphError> {
-        let images = pixels.len() / self.len;
+        let images = pixels.len() / self.batch.per_sample();
+        if images == 0 {
+            return Ok(Vec::new());
+        }
         // What is left of the batch is black, and nobody looks at it.
-        pixels.resize(self.batch * self.len, 0.0);
+        pixels.resize(self.batch.len(), 0.0);
         self.executor.run(&[(self.image, &pixels)]).await?;
         let outputs = self.executor.fetch().await?.unwrap_or_default();
         let logits = outputs.first().map_or(&[][..], |o| o.data.as_slice());

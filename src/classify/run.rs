@@ -14,14 +14,14 @@ use super::scores::{Scores, probabilities};
 use super::setup::{Setup, configuration};
 use super::{ClassifyConfig, ClassifyError};
 use crate::fsio::remove_temporaries;
-use crate::gpu::{DeviceProfile, Gpu};
-use crate::graph::Parameters;
+use crate::gpu::{DeviceProfile, Gpu, GpuError};
+use crate::graph::{GraphError, Parameters};
 use crate::report::curves::write_curves;
-use crate::run::RunFolder;
 use crate::run::checkpoint::{self, Checkpoint};
+use crate::run::{RunFolder, network_tensors};
 use crate::train::{
-    Event, LogLine, Look, PlannedMemory, Session, TargetForm, TrainError, TrainingStep,
-    training_step,
+    Event, Log, LogLine, Look, PlannedMemory, Session, TargetForm, TrainError, TrainingStep,
+    training_step, tuned,
 };
 
 /// How a run is started, beside its configuration.
@@ -29,6 +29,11 @@ use crate::train::{
 pub struct ClassifyOptions<'a> {
     /// Go on from the latest checkpoint of an earlier run in the folder, bit for bit.
     pub resume: bool,
+    /// Measure which kernels are the fastest for this network on this adapter and use those, now and when the run is
+    /// resumed.
+    pub tune: bool,
+    /// Time the dispatches of an early step and report them by operator ([`Event::Profile`]).
+    pub profile: bool,
     /// Weights to begin with: a PyTorch checkpoint, a safetensors file, or a run of a classifier.
     pub from: Option<&'a Path>,
     /// Once it is true, training ends after the step in hand with a checkpoint and [`TrainError::Stopped`].
@@ -63,6 +68,9 @@ pub async fn train(
     gpu: Arc<Gpu>,
     observe: &(dyn Fn(Event) + Sync),
 ) -> Result<ClassifyReport, ClassifyError> {
+    if options.profile && !gpu.has_timestamps() {
+        return Err(GraphError::from(GpuError::NoTimestamps).into());
+    }
     let in_use = || TrainError::InUse(folder.root().to_owned());
     let io = |e| ClassifyError::io(folder.root(), e);
     let lock = folder.lock().map_err(io)?.ok_or_else(in_use)?;
@@ -85,9 +93,14 @@ struct Run<'a> {
 
 /// What a run begins with.
 struct Begun {
+    planned: Planned,
+    checkpoint: Option<Checkpoint>,
+}
+
+/// The training step, and the memory that it and a look at the held-out images take.
+struct Planned {
     step: TrainingStep,
     memory: PlannedMemory,
-    checkpoint: Option<Checkpoint>,
 }
 
 impl<'a> Run<'a> {
@@ -105,8 +118,9 @@ impl<'a> Run<'a> {
         let class = gpu.profile().class;
         let setup = Setup::of(data, folder, config, &options, class, observe)?;
         observe(Event::News(setup.words()));
-        let (step, memory) = planned(&setup, gpu.profile())?;
-        observe(Event::Planned(memory));
+        let planned = Planned::of(&setup, gpu.profile())?;
+        planned.warn_of_single_images(&setup, observe);
+        observe(Event::Planned(planned.memory));
         let checkpoint = match options.resume && folder.latest().exists() {
             false => None,
             true => {
@@ -125,8 +139,7 @@ impl<'a> Run<'a> {
             observe,
         };
         let begun = Begun {
-            step,
-            memory,
+            planned,
             checkpoint,
         };
         Ok((run, begun))
@@ -134,38 +147,31 @@ impl<'a> Run<'a> {
 
     async fn train(self, begun: Begun, gpu: Arc<Gpu>) -> Result<ClassifyReport, ClassifyError> {
         let Begun {
-            step,
-            memory,
+            planned,
             checkpoint,
         } = begun;
-        let (steps, batch) = (self.setup.steps(), self.setup.batch());
-        let has_validation = !self.setup.validation.images.is_empty();
-        let (folder, classes) = (self.folder, self.setup.description.classes.clone());
-        let is_judged = !has_validation || folder.validation().exists();
-        if let Some(found) = &checkpoint
-            && found.info.step >= steps
-            && folder.last().exists()
-            && is_judged
-        {
-            return Ok(ClassifyReport {
-                memory,
-                log: Vec::new(),
-                classes,
-                validation: None,
-                was_complete: true,
-            });
+        if let Some(found) = checkpoint.as_ref().filter(|found| self.is_complete(found)) {
+            return self.nothing_left(found, planned.memory);
         }
-        let config = self.setup.config.loop_config();
+        let (gpu, Planned { step, memory }) = self.tune(gpu, planned).await?;
+        let Self {
+            setup,
+            folder,
+            options,
+            observe,
+        } = self;
+        let (config, images, network) =
+            (setup.config.loop_config(), setup.images(), setup.network()?);
+        let (steps, classes) = (setup.steps(), setup.description.classes);
         let mut parameters = Parameters::new(gpu, config.seed);
         parameters.ensure(step.program.graph())?;
         if checkpoint.is_none() && folder.start().exists() {
             checkpoint::load(&folder.start())?.insert_all(&mut parameters)?;
         }
-        let setup = self.setup;
-        let validator = match has_validation {
-            false => None,
-            true => Some(Validator {
-                predictor: Predictor::new(&setup.description, batch, &mut parameters)?,
+        let validator = match setup.validation.images.is_empty() {
+            true => None,
+            false => Some(Validator {
+                predictor: Predictor::new(&network, images, &mut parameters)?,
                 pictures: setup.validation,
                 classes: classes.clone(),
             }),
@@ -175,14 +181,14 @@ impl<'a> Run<'a> {
             folder,
             steps,
             configuration: setup.hash,
-            draw: batches(setup.train, &setup.config, batch),
+            draw: batches(setup.train, &setup.config, images.n()),
             parameters: &mut parameters,
             validator: validator.as_ref(),
-            profile: false,
-            stop: self.options.stop,
+            profile: options.profile,
+            stop: options.stop,
         };
-        let log = session.run(step, checkpoint, self.observe).await?;
-        let is_stopped = self.options.stop.is_some_and(|s| s.load(Ordering::Relaxed));
+        let log = session.run(step, checkpoint, observe).await?;
+        let is_stopped = options.stop.is_some_and(|s| s.load(Ordering::Relaxed));
         if validator.is_some() && is_stopped {
             return Err(TrainError::Stopped { step: steps }.into());
         }
@@ -190,7 +196,7 @@ impl<'a> Run<'a> {
         write_curves(&folder.curves(), &records).map_err(TrainError::from)?;
         let validation = match &validator {
             None => None,
-            Some(validator) => Some(validator.judge(folder, self.observe).await?),
+            Some(validator) => Some(validator.judge(folder, observe).await?),
         };
         Ok(ClassifyReport {
             memory,
@@ -200,33 +206,101 @@ impl<'a> Run<'a> {
             was_complete: false,
         })
     }
+
+    /// The device with the kernels that were measured to be the fastest, where they are or were to be, and the step
+    /// planned for them.
+    async fn tune(
+        &self,
+        gpu: Arc<Gpu>,
+        planned: Planned,
+    ) -> Result<(Arc<Gpu>, Planned), ClassifyError> {
+        let graph = planned.step.program.graph();
+        let found = tuned(&gpu, self.folder, graph, self.options.tune, self.observe).await?;
+        let Some(gpu) = found else {
+            return Ok((gpu, planned));
+        };
+        let again = Planned::of(&self.setup, gpu.profile())?;
+        if again.memory != planned.memory {
+            (self.observe)(Event::Planned(again.memory));
+        }
+        Ok((gpu, again))
+    }
+
+    /// Whether all steps are done, and the validation after them where there are images for one.
+    fn is_complete(&self, found: &Checkpoint) -> bool {
+        let has_validation = !self.setup.validation.images.is_empty();
+        let is_judged = !has_validation || self.folder.validation().exists();
+        found.info.step >= self.setup.steps() && self.folder.last().exists() && is_judged
+    }
+
+    /// The report of a run that was complete before.
+    fn nothing_left(
+        self,
+        found: &Checkpoint,
+        memory: PlannedMemory,
+    ) -> Result<ClassifyReport, ClassifyError> {
+        let path = self.folder.log();
+        let log = Log::open(&path, found.info.step as u64);
+        let log = log.map_err(|e| ClassifyError::io(&path, e))?;
+        Ok(ClassifyReport {
+            memory,
+            log: log.lines().to_vec(),
+            classes: self.setup.description.classes,
+            validation: None,
+            was_complete: true,
+        })
+    }
 }
 
-/// The training step, and the memory that it and a look at the held-out images take.
-fn planned(
-    setup: &Setup,
-    device: &DeviceProfile,
-) -> Result<(TrainingStep, PlannedMemory), ClassifyError> {
-    let network = setup.description.network()?;
-    let config = setup.config.loop_config();
-    // For its error alone, before the first step.
-    let weights = config.supervision().weights(network.heads(), 0, 1);
-    weights.map_err(TrainError::from)?;
-    let step = training_step(
-        &network,
-        setup.description.batch(setup.batch()),
-        TargetForm::CLASSES,
-        &config.loss,
-        &config.optimizer(),
-        device,
-    )?;
-    let bytes = match setup.validation.images.is_empty() {
-        true => 0,
-        false => Predictor::planned_bytes(&setup.description, setup.batch(), device)?,
-    };
-    let memory = PlannedMemory::of(&step.program, bytes);
-    Ok((step, memory))
+impl Planned {
+    /// For the memory budget of `setup` on `device`.
+    fn of(setup: &Setup, device: &DeviceProfile) -> Result<Self, ClassifyError> {
+        let (network, images) = (setup.network()?, setup.images());
+        let config = setup.config.loop_config();
+        // For its error alone, before the first step.
+        let weights = config.supervision().weights(network.heads(), 0, 1);
+        weights.map_err(TrainError::from)?;
+        let within = DeviceProfile {
+            memory_budget: setup.config.memory_budget.map(|bytes| bytes.0),
+            ..device.clone()
+        };
+        let step = training_step(
+            &network,
+            images,
+            TargetForm::CLASSES,
+            &config.loss,
+            &config.optimizer(),
+            &within,
+        )?;
+        let bytes = match setup.validation.images.is_empty() {
+            true => 0,
+            false => Predictor::planned_bytes(&network, images, device)?,
+        };
+        let memory = PlannedMemory::of(&step.program, bytes);
+        Ok(Self { step, memory })
+    }
+
+    /// A batch norm of one image may see a single value of a channel, which is then its own mean: it gives 0, whatever the
+    /// image.
+    fn warn_of_single_images(&self, setup: &Setup, observe: &(dyn Fn(Event) + Sync)) {
+        let graph = self.step.program.graph();
+        let has_batch_norm = || {
+            let names = network_tensors(graph).into_keys();
+            names
+                .into_iter()
+                .any(|name| name.ends_with(".running_mean"))
+        };
+        if setup.batch() == 1 && has_batch_norm() {
+            let model = &setup.config.model;
+            observe(Event::Warning(format!(
+                "{model} has batch norms, which learn little from one image a step; give --batch 2 or more"
+            )));
+        }
+    }
 }
+
+/// Hears of the number of an image, the class that it is taken for, and its logits.
+type Hear<'a> = dyn FnMut(usize, Option<usize>, &[f32]) + 'a;
 
 /// Classifies the held-out images with the weights that are being trained.
 struct Validator {
@@ -252,11 +326,8 @@ impl Look for Validator {
 }
 
 impl Validator {
-    /// Classifies all images; `each` hears of the number of each, the class that it is taken for, and its logits.
-    async fn scores(
-        &self,
-        each: &mut dyn FnMut(usize, usize, &[f32]),
-    ) -> Result<Scores, TrainError> {
+    /// Classifies all images; `each` hears of each.
+    async fn scores(&self, each: &mut Hear<'_>) -> Result<Scores, TrainError> {
         let mut scores = Scores::new(self.classes.len());
         let images = &self.pictures.images;
         for first in (0..images.len()).step_by(self.predictor.batch()) {
@@ -282,13 +353,13 @@ impl Validator {
         let of = self.pictures.images.len();
         observe(Event::Validated(0, of));
         let mut cases: Vec<Value> = Vec::with_capacity(of);
-        let mut keep = |at: usize, found: usize, logits: &[f32]| {
+        let mut keep = |at: usize, found: Option<usize>, logits: &[f32]| {
             let image = &self.pictures.images[at];
             cases.push(json!({
-                "image": image.path,
+                "image": image.path.display().to_string(),
                 "label": self.classes[image.class],
-                "predicted": self.classes[found],
-                "probability": probabilities(logits)[found],
+                "predicted": found.map(|class| &self.classes[class]),
+                "probability": found.map(|class| probabilities(logits)[class]),
             }));
             observe(Event::Validated(at + 1, of));
         };

@@ -10,6 +10,8 @@ const FEW: usize = 5;
 pub struct Scores {
     /// Images of each class (row) that were taken for each class (column).
     pub confusion: Vec<Vec<usize>>,
+    /// Images of each class that were taken for none: a logit was no finite number.
+    pub undecided: Vec<usize>,
     /// Images whose class was among the five most probable.
     among_few: usize,
     /// Sum of -log of the probability of the true class.
@@ -21,26 +23,37 @@ impl Scores {
     pub fn new(classes: usize) -> Self {
         Self {
             confusion: vec![vec![0; classes]; classes],
+            undecided: vec![0; classes],
             among_few: 0,
             entropy: 0.0,
         }
     }
 
-    /// Counts an image of class `truth` with these logits; gives the class that it is taken for.
-    pub fn add(&mut self, truth: usize, logits: &[f32]) -> usize {
-        let found = most_probable(logits);
+    /// Counts an image of class `truth` with these logits; gives the class that it is taken for, `None` where a logit is
+    /// no finite number.
+    pub fn add(&mut self, truth: usize, logits: &[f32]) -> Option<usize> {
+        let Some(found) = most_probable(logits) else {
+            self.undecided[truth] += 1;
+            self.entropy = f64::NAN;
+            return None;
+        };
         self.confusion[truth][found] += 1;
         let better = logits.iter().filter(|&&v| v > logits[truth]).count();
         self.among_few += usize::from(better < FEW);
         let largest = f64::from(logits[found]);
         let total: f64 = logits.iter().map(|&v| (f64::from(v) - largest).exp()).sum();
         self.entropy += total.ln() + largest - f64::from(logits[truth]);
-        found
+        Some(found)
     }
 
     /// Number of images.
     pub fn images(&self) -> usize {
-        self.confusion.iter().flatten().sum()
+        (0..self.confusion.len()).map(|c| self.images_of(c)).sum()
+    }
+
+    /// Number of images of a class.
+    pub fn images_of(&self, class: usize) -> usize {
+        self.confusion[class].iter().sum::<usize>() + self.undecided[class]
     }
 
     /// Share of the images whose class had the largest probability; 0 where there is no image.
@@ -63,15 +76,14 @@ impl Scores {
 
     /// Share of the images of a class that are taken for it; `None` where it has none.
     pub fn of_class(&self, class: usize) -> Option<f64> {
-        let images = self.confusion[class].iter().sum();
+        let images = self.images_of(class);
         (images > 0).then(|| share(self.confusion[class][class], images))
     }
 
     /// All of it, with the names of the classes.
     pub fn to_json(&self, classes: &[String]) -> Value {
         let each = classes.iter().enumerate().map(|(c, name)| {
-            let images: usize = self.confusion[c].iter().sum();
-            json!({"name": name, "images": images, "accuracy": self.of_class(c)})
+            json!({"name": name, "images": self.images_of(c), "accuracy": self.of_class(c)})
         });
         json!({
             "images": self.images(),
@@ -80,6 +92,7 @@ impl Scores {
             "loss": self.loss(),
             "classes": each.collect::<Vec<_>>(),
             "confusion": self.confusion,
+            "undecided": self.undecided,
         })
     }
 }
@@ -88,18 +101,16 @@ fn share(part: usize, of: usize) -> f64 {
     part as f64 / of.max(1) as f64
 }
 
-/// The first class with the largest logit.
-pub(super) fn most_probable(logits: &[f32]) -> usize {
-    let mut best = 0;
-    for (c, &v) in logits.iter().enumerate() {
-        if v > logits[best] || logits[best].is_nan() {
-            best = c;
-        }
+/// The first class with the largest logit; `None` where one is no finite number.
+pub(super) fn most_probable(logits: &[f32]) -> Option<usize> {
+    if !logits.iter().all(|v| v.is_finite()) {
+        return None;
     }
-    best
+    let better = |best: usize, c: usize| if logits[c] > logits[best] { c } else { best };
+    (0..logits.len()).reduce(better)
 }
 
-/// softmax of logits.
+/// softmax of finite logits.
 pub fn probabilities(logits: &[f32]) -> Vec<f64> {
     let largest = f64::from(logits.iter().copied().fold(f32::MIN, f32::max));
     let exponentials: Vec<f64> = logits
@@ -117,9 +128,9 @@ mod tests {
     #[test]
     fn images_are_counted_by_truth_and_by_what_they_were_taken_for() {
         let mut scores = Scores::new(3);
-        assert_eq!(scores.add(0, &[2.0, 1.0, 0.0]), 0);
-        assert_eq!(scores.add(0, &[0.0, 1.0, 0.5]), 1);
-        assert_eq!(scores.add(2, &[0.0, 0.0, 9.0]), 2);
+        assert_eq!(scores.add(0, &[2.0, 1.0, 0.0]), Some(0));
+        assert_eq!(scores.add(0, &[0.0, 1.0, 0.5]), Some(1));
+        assert_eq!(scores.add(2, &[0.0, 0.0, 9.0]), Some(2));
         assert_eq!(scores.confusion, [[1, 1, 0], [0, 0, 0], [0, 0, 1]]);
         assert!((scores.accuracy() - 2.0 / 3.0).abs() < 1e-12);
         assert_eq!(
@@ -132,6 +143,21 @@ mod tests {
             + entropy(&[0.0, 1.0, 0.5], 0)
             + entropy(&[0.0, 0.0, 9.0], 2);
         assert!((scores.loss().unwrap() - expected / 3.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn logits_that_are_no_numbers_are_no_hit() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut scores = Scores::new(7);
+            // The last class: a search for the largest that passes over NaN would end there.
+            assert_eq!(scores.add(6, &[bad; 7]), None);
+            assert_eq!(scores.add(0, &[bad, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]), None);
+            assert_eq!(scores.add(1, &[0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]), Some(1));
+            assert_eq!((scores.images(), scores.loss()), (3, None));
+            assert_eq!(scores.accuracy(), 1.0 / 3.0);
+            assert_eq!(scores.top5(), Some(1.0 / 3.0));
+            assert_eq!(scores.of_class(6), Some(0.0));
+        }
     }
 
     #[test]

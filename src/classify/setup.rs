@@ -1,5 +1,6 @@
 //! What a run is made with: every choice made, the images read, the network described.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -11,9 +12,12 @@ use super::pictures::{Pictures, Prepared, largest_size, prepare};
 use super::{ClassifyConfig, ClassifyError, ClassifyOptions, Description};
 use crate::fsio::is_temporary;
 use crate::gpu::AdapterClass;
+use crate::graph::Graph;
 use crate::hash::Fnv;
-use crate::models::Model;
+use crate::models::{Model, Network};
+use crate::nn::Mode;
 use crate::run::RunFolder;
+use crate::tensor::Shape;
 use crate::train::{Event, TrainError};
 use crate::words::counted;
 
@@ -50,6 +54,8 @@ pub(super) fn configuration(
         let kept = ClassifyConfig::read(&folder.config())?;
         return Ok(ClassifyConfig {
             validation: config.validation.clone().or(kept.validation),
+            // Results do not depend on it.
+            memory_budget: config.memory_budget.or(kept.memory_budget),
             ..kept
         });
     }
@@ -66,6 +72,7 @@ fn refuse_existing(folder: &RunFolder) -> Result<(), ClassifyError> {
     let made = [
         folder.lock_file(),
         folder.start(),
+        folder.kernels(),
         split_file(folder),
         Description::file(folder),
     ];
@@ -134,13 +141,17 @@ impl Setup {
 
     /// Writes what a resumed run needs; the configuration last, which says that there is a run.
     pub fn write(&self, folder: &RunFolder) -> Result<(), ClassifyError> {
-        let stale = folder.start();
-        match &self.start {
-            Some(start) => start.write(&stale)?,
-            None if stale.exists() => {
-                std::fs::remove_file(&stale).map_err(|e| ClassifyError::io(&stale, e))?;
+        // What a run left that ended before its first step must not be taken for that of this one.
+        for stale in [folder.start(), folder.kernels()] {
+            match std::fs::remove_file(&stale) {
+                Err(e) if e.kind() != ErrorKind::NotFound => {
+                    return Err(ClassifyError::io(&stale, e));
+                }
+                _ => {}
             }
-            None => {}
+        }
+        if let Some(start) = &self.start {
+            start.write(&folder.start())?;
         }
         write_json(&split_file(folder), &self.split)?;
         self.description.write(folder)?;
@@ -149,6 +160,16 @@ impl Setup {
 
     pub fn steps(&self) -> usize {
         self.config.steps.unwrap_or(1)
+    }
+
+    /// The network with the storage of its activations.
+    pub fn network(&self) -> Result<Network, ClassifyError> {
+        Ok(self.description.network()?.stored_as(self.config.precision))
+    }
+
+    /// The shape of a step's images (N, C, 1, H, W).
+    pub fn images(&self) -> Shape {
+        self.description.batch(self.batch())
     }
 
     pub fn batch(&self) -> usize {
@@ -202,8 +223,8 @@ fn warn_of_others(set: &ImageSet, observe: &(dyn Fn(Event) + Sync)) {
     )));
 }
 
-/// The size that was asked for; else the published one, or the extent of the largest image where that is smaller, rounded
-/// up to what the network can halve.
+/// The size that was asked for; else the extent of the largest image, rounded up to what the network can halve, where that is
+/// smaller than the published one and the network takes it; else the published one.
 fn size_for(
     model: &Model,
     config: &ClassifyConfig,
@@ -213,10 +234,29 @@ fn size_for(
         return Ok(size);
     }
     let [_, height, width] = model.published.extent;
-    let largest = largest_size(&set.train, [height, width])?;
-    let made = architecture(model, ANY_CHANNELS, set.classes.len(), [height, width])?;
-    let steps = made.steps().unwrap_or([1; 3]);
-    Ok([0, 1].map(|axis| largest[axis].next_multiple_of(steps[axis + 1].max(1))))
+    let (published, classes) = ([height, width], set.classes.len());
+    // What belongs to one extent are weights, which others have for the published one.
+    let Some(steps) = architecture(model, ANY_CHANNELS, classes, published)?.steps() else {
+        return Ok(published);
+    };
+    let largest = largest_size(&set.train, published)?;
+    let size = [0, 1].map(|axis| largest[axis].next_multiple_of(steps[axis + 1].max(1)));
+    match takes(model, classes, size) {
+        true => Ok(size),
+        false => Ok(published),
+    }
+}
+
+/// Whether the network leaves anything of images as small as that.
+fn takes(model: &Model, classes: usize, [height, width]: [usize; 2]) -> bool {
+    let build = || {
+        let made = architecture(model, ANY_CHANNELS, classes, [height, width])?;
+        let mut graph = Graph::new();
+        let image = graph.input("image", Shape::new(2, ANY_CHANNELS, 1, height, width))?;
+        made.build(&mut graph, image, Mode::Training)?;
+        Ok::<(), ClassifyError>(())
+    };
+    build().is_ok()
 }
 
 fn refuse_others(description: &Description, folder: &RunFolder) -> Result<(), ClassifyError> {
@@ -238,7 +278,7 @@ fn refuse_others(description: &Description, folder: &RunFolder) -> Result<(), Cl
     })
 }
 
-/// A hash of the configuration, the pixels and the classes of all images, in their order; not of where they lie.
+/// A hash of the configuration but for the budget of memory, the pixels and the classes of all images, in their order; not of where they lie.
 fn hash(
     config: &ClassifyConfig,
     description: &Description,
@@ -247,9 +287,60 @@ fn hash(
 ) -> String {
     let config = ClassifyConfig {
         validation: None,
+        memory_budget: None,
         ..config.clone()
     };
     let classes = parts.map(|part| -> Vec<usize> { part.images.iter().map(|i| i.class).collect() });
     let text = json!([config, description, classes, content]).to_string();
     format!("{:016x}", Fnv::of(text.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::classify::Labelled;
+    use crate::volume::{Geometry, Image, write_image};
+
+    /// Images of these extents, of two classes.
+    fn images(folder: &Path, extents: &[[usize; 2]]) -> ImageSet {
+        let of = |(number, &[height, width]): (usize, &[usize; 2])| {
+            let path = folder.join(format!("{height} {width}.png"));
+            let geometry = Geometry::from_spacing([1, height, width], [1.0; 3]);
+            let image = Image::new(geometry, 1, vec![7.0; height * width]).unwrap();
+            write_image(&path, &image).unwrap();
+            let class = number % 2;
+            Labelled { path, class }
+        };
+        ImageSet {
+            classes: ["a", "b"].map(str::to_owned).to_vec(),
+            train: extents.iter().enumerate().map(of).collect(),
+            validation: Vec::new(),
+            left_out: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn images_get_the_size_of_the_largest_where_the_network_takes_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let small = images(folder.path(), &[[24, 20], [17, 31]]);
+        let large = images(folder.path(), &[[24, 20], [300, 31]]);
+        let usual = ClassifyConfig::default();
+        for (name, set, expected) in [
+            ("mobilenet_v3_small", &small, [24, 31]),
+            ("mobilenet_v3_small", &large, [224, 31]),
+            // Four poolings leave nothing of 24.
+            ("densenet121", &small, [224, 224]),
+            ("vit_b32", &small, [224, 224]),
+            ("mixer_s16", &large, [224, 224]),
+            ("wang8", &small, [227, 227]),
+        ] {
+            let model = classifier(name).unwrap();
+            assert_eq!(size_for(model, &usual, set).unwrap(), expected, "{name}");
+            let config = ClassifyConfig {
+                size: Some([40, 50]),
+                ..usual.clone()
+            };
+            assert_eq!(size_for(model, &config, set).unwrap(), [40, 50], "{name}");
+        }
+    }
 }

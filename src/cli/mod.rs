@@ -17,6 +17,7 @@ mod numbers;
 mod output;
 mod predict;
 mod train;
+mod training;
 mod watch;
 
 use std::process::ExitCode;

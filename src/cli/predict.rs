@@ -119,7 +119,7 @@ pub fn run(args: &PredictArgs, common: &Common, output: &Output) -> Result<(), C
     let list = outcome.written.iter().map(|p| p.display().to_string());
     let list: Vec<String> = list.collect();
     let failed: Vec<String> = outcome.faults.iter().map(CliError::to_string).collect();
-    let mut document = serde_json::json!({ "written": outcome.written, "failed": failed });
+    let mut document = serde_json::json!({ "written": list, "failed": failed });
     if let Some(profile) = &profile {
         document["profile"] = serde_json::json!(profile);
     }

@@ -4,19 +4,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::interrupt::Interrupt;
-use super::numbers::{PatchExtent, at_least_one};
-use super::watch::{Watch, Words};
+use super::numbers::PatchExtent;
+use super::training::{Given, TrainingFlags};
+use super::watch::Words;
 use super::{CliError, Common, Output};
-use crate::bytes::Bytes;
 use crate::dataset::Dataset;
-use crate::gpu::Gpu;
 use crate::metrics::Convention;
 use crate::run::RunFolder;
-use crate::tensor::Element;
-use crate::train::{
-    CONFIG_EXAMPLE, Event, Fold, LogLine, TrainConfig, TrainError, TrainOptions, TrainReport, train,
-};
+use crate::train::{CONFIG_EXAMPLE, Fold, LogLine, TrainConfig, TrainOptions, TrainReport, train};
 use crate::volume::read_geometry;
 
 /// Examples of the command line.
@@ -43,15 +38,11 @@ dataset.json, else made from the seed.";
 pub struct TrainArgs {
     /// Folder with dataset.json, imagesTr and labelsTr (nnU-Net's raw layout).
     pub dataset: PathBuf,
-    /// Folder of the run; must be new unless --resume is given.
-    #[arg(short, long, value_name = "RUN")]
-    pub output: PathBuf,
+    #[command(flatten)]
+    pub training: TrainingFlags,
     /// TOML file with any of the keys that `--help` lists (not `-h`); flags win over it.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "resume")]
     pub config: Option<PathBuf>,
-    /// Go on from the latest checkpoint of RUN under its own configuration.
-    #[arg(long, conflicts_with_all = ["config", "model", "steps", "seed", "fold", "batch", "patch", "precision", "spacing"])]
-    pub resume: bool,
     /// Begin with the plan and the weights of another run, `voxseg train`'s or `voxseg import`'s: the data set must have
     /// its channels and labels; spacing and network are its own, the optimiser starts anew.
     #[arg(long, value_name = "RUN", conflicts_with_all = ["resume", "spacing", "model"])]
@@ -60,41 +51,27 @@ pub struct TrainArgs {
     /// the network that is trained, under the names of PyTorch's module; heads for another number of classes start anew.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["resume", "from"])]
     pub weights: Option<PathBuf>,
-    /// Measure which kernels are the fastest for this network on this adapter, and train with those; measured once,
-    /// then kept in the cache (VOXSEG_CACHE, else the user's cache folder) and in RUN/kernels.json.
-    #[arg(long)]
-    pub tune: bool,
-    /// Time the dispatches of one early step and print them by operator, the slowest first.
-    #[arg(long)]
-    pub profile: bool,
     /// The family of the network, as `voxseg models` names it [default: nnU-Net's plain U-Net].
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "resume")]
     pub model: Option<String>,
-    /// Optimiser steps.
-    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
-    pub steps: Option<usize>,
-    /// Seed of the weights, the split and every random choice.
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
     /// Fold held out for validation, 0 to 4, or `all` to train on every case.
-    #[arg(long, value_name = "FOLD")]
+    #[arg(long, value_name = "FOLD", conflicts_with = "resume")]
     pub fold: Option<Fold>,
-    /// Patches a step.
-    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
-    pub batch: Option<usize>,
     /// Patch extent in voxels; H,W for 2D data. Rounded up to what the strides of the network divide.
-    #[arg(long, value_name = "D,H,W", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "D,H,W",
+        allow_hyphen_values = true,
+        conflicts_with = "resume"
+    )]
     pub patch: Option<PatchExtent>,
-    /// Device memory that a training step may plan for, such as 512MiB or 2GiB: what does not fit is computed twice
-    /// instead of being kept, with the same results [default: no bound].
-    #[arg(long, value_name = "BYTES")]
-    pub memory_budget: Option<Bytes>,
-    /// How activations and their gradients are stored, f32 or f16: f16 takes about half of the memory, on adapters that
-    /// have it; parameters, sums and losses stay f32 [default: f32].
-    #[arg(long, value_name = "TYPE")]
-    pub precision: Option<Element>,
     /// Spacing in mm that images are resampled to.
-    #[arg(long, value_name = "D,H,W", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "D,H,W",
+        value_delimiter = ',',
+        conflicts_with = "resume"
+    )]
     pub spacing: Option<Vec<f64>>,
 }
 
@@ -105,13 +82,14 @@ impl TrainArgs {
             None => TrainConfig::default(),
         };
         let axes = |flag: &str| CliError::Usage(format!("{flag} takes three numbers, D,H,W"));
+        let flags = &self.training;
         config.network.model = self.model.clone().or(config.network.model);
-        config.schedule.steps = self.steps.or(config.schedule.steps);
-        config.seed = self.seed.unwrap_or(config.seed);
+        config.schedule.steps = flags.steps.or(config.schedule.steps);
+        config.seed = flags.seed.unwrap_or(config.seed);
         config.fold = self.fold.unwrap_or(config.fold);
-        config.memory_budget = self.memory_budget.or(config.memory_budget);
-        config.precision = self.precision.unwrap_or(config.precision);
-        config.batch.size = self.batch.or(config.batch.size);
+        config.memory_budget = flags.memory_budget.or(config.memory_budget);
+        config.precision = flags.precision.unwrap_or(config.precision);
+        config.batch.size = flags.batch.or(config.batch.size);
         if let Some(patch) = self.patch {
             let is_plane = matches!(patch, PatchExtent::Plane(_)) && is_2d(&self.dataset)?;
             config.batch.patch = Some(patch.extent(is_plane).map_err(CliError::Usage)?);
@@ -135,47 +113,28 @@ pub(super) fn is_2d(dataset: &Path) -> Result<bool, CliError> {
 /// # Errors
 /// Those of [`train`].
 pub fn run(args: &TrainArgs, common: &Common, output: &Output) -> Result<(), CliError> {
-    if args.output.is_file() {
-        let problem = "is a file; a run needs a folder of its own, give another name";
-        return Err(CliError::input(&args.output, problem));
-    }
+    let flags = &args.training;
+    flags.check_output()?;
     let config = args.configuration()?;
-    let folder = RunFolder::new(&args.output);
-    if args.resume && !folder.config().exists() {
-        return Err(CliError::Train(TrainError::NotARun {
-            path: args.output.clone(),
-            reason: "it has no config.toml; start it without --resume".into(),
-        }));
-    }
-    let gpu = pollster::block_on(Gpu::open(&common.gpu_options()))?;
-    output.news(&format!("adapter: {}", gpu.describe()));
-    let watch = Watch::new(output, Words::VOLUMES);
-    let interrupt = Interrupt::default();
-    let result = pollster::block_on(train(
-        &args.dataset,
-        &folder,
-        &config,
-        TrainOptions {
-            resume: args.resume,
+    let train = |given: Given<'_>| {
+        let options = TrainOptions {
+            resume: flags.resume,
             from: args.from.as_deref(),
             weights: args.weights.as_deref(),
-            profile: args.profile,
-            tune: args.tune,
-            stop: Some(interrupt.flag()),
-        },
-        gpu,
-        &|event| {
-            match event {
-                // Before, nothing is lost that --resume would not make again.
-                Event::Started { .. } => interrupt.listen(),
-                Event::Validated(0, _) => interrupt.ignore(),
-                _ => {}
-            }
-            watch.hear(event);
-        },
-    ));
-    let profile = watch.finish();
-    let report = result?;
+            profile: flags.profile,
+            tune: flags.tune,
+            stop: Some(given.stop),
+        };
+        let Given {
+            folder,
+            gpu,
+            observe,
+            ..
+        } = given;
+        let training = train(&args.dataset, folder, &config, options, gpu, observe);
+        pollster::block_on(training)
+    };
+    let (folder, report, profile) = flags.run((common, output, Words::VOLUMES), train)?;
     let (text, mut document) = describe(&folder, &report);
     if let Some(profile) = profile {
         document["profile"] = serde_json::json!(profile);
@@ -186,9 +145,9 @@ pub fn run(args: &TrainArgs, common: &Common, output: &Output) -> Result<(), Cli
 fn describe(folder: &RunFolder, report: &TrainReport) -> (String, serde_json::Value) {
     let steps = report.log.iter().map(LogLine::step).max().unwrap_or(0);
     let mut document = serde_json::json!({
-        "run": folder.root(),
+        "run": folder.root().display().to_string(),
         "steps": steps,
-        "checkpoint": folder.last(),
+        "checkpoint": folder.last().display().to_string(),
         "memory": report.memory,
         "complete": report.was_complete,
     });

@@ -6,5 +6,6 @@ mod sums;
 mod tiling;
 
 pub use model::{InferError, Model, Weights};
+pub(crate) use predictor::inference_program;
 pub use predictor::{InferenceOptions, Predictor};
 pub use sums::Slice;

@@ -64,14 +64,14 @@ pub struct Predictor {
     out_channels: usize,
 }
 
-/// The part of a graph that inference needs: the finest head alone.
-fn inference_program(
+/// The part of a graph that inference on `shape` (N, in_channels, D, H, W) needs: the first head alone, whose logits are f32;
+/// and the input to feed.
+pub(crate) fn inference_program(
     network: &Network,
-    patch: [usize; 3],
+    shape: Shape,
     device: &DeviceProfile,
 ) -> Result<(Program, ValueId), ModelError> {
     let mut graph = Graph::new();
-    let shape = Shape::new(1, network.in_channels(), 1, 1, 1).with_spatial(patch);
     let image = graph.input("image", shape)?;
     let heads = network.build(&mut graph, image, Mode::Inference)?;
     // Where the logits of windows are added up, they are f32.
@@ -80,6 +80,11 @@ fn inference_program(
     remove_dead_nodes(&mut graph, &outputs);
     let program = Program::compile(graph, &outputs, device, ProgramOptions::default())?;
     Ok((program, image))
+}
+
+/// One patch.
+fn window(network: &Network, patch: [usize; 3]) -> Shape {
+    Shape::new(1, network.in_channels(), 1, 1, 1).with_spatial(patch)
 }
 
 impl Predictor {
@@ -93,7 +98,8 @@ impl Predictor {
         parameters: &mut Parameters,
     ) -> Result<Self, ModelError> {
         let gpu = parameters.gpu().clone();
-        let (program, image) = inference_program(network, patch, gpu.profile())?;
+        let shape = window(network, patch);
+        let (program, image) = inference_program(network, shape, gpu.profile())?;
         Ok(Self {
             executor: Executor::new(program, parameters)?,
             image,
@@ -112,7 +118,8 @@ impl Predictor {
         patch: [usize; 3],
         device: &DeviceProfile,
     ) -> Result<u64, ModelError> {
-        let sums = inference_program(network, patch, device)?.0.summary();
+        let shape = window(network, patch);
+        let sums = inference_program(network, shape, device)?.0.summary();
         Ok(sums.slot_bytes + sums.input_bytes)
     }
 

@@ -9,9 +9,10 @@ use crate::graph::Graph;
 use crate::run::RunFolder;
 use crate::tune::{KernelChoices, cache_file, measure, problems_of};
 
-/// The device with measured kernels; `None` where those chosen by rule are to be used. A run that was tuned keeps its choices when it is resumed on the same adapter; `tune` asks for
-/// the choices from the cache of the adapter, where what is missing for `graph` is measured first.
-pub(super) async fn tuned(
+/// The device with measured kernels; `None` where those chosen by rule are to be used. A run that was tuned keeps its choices
+/// when it is resumed on the same adapter; `tune` asks for the choices from the cache of the adapter, where what is missing
+/// for `graph` is measured first.
+pub(crate) async fn tuned(
     gpu: &Arc<Gpu>,
     folder: &RunFolder,
     graph: &Graph,

@@ -64,6 +64,38 @@ fn shapes_are_learnt_and_told_in_new_images() {
 }
 
 #[test]
+fn a_transformer_is_trained_and_says_again_what_its_run_wrote() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    write_shapes(&root.join("data"), 3, 1);
+    let config = ClassifyConfig {
+        model: "vit_ti16".to_owned(),
+        size: Some([32, 32]),
+        batch: Some(2),
+        ..quick(2)
+    };
+    let report = run(root, "run", &config, ClassifyOptions::default()).unwrap();
+    assert_eq!(report.validation.map(|scores| scores.images()), Some(3));
+    let text = std::fs::read_to_string(root.join("run/validation.json")).unwrap();
+    let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let cases = document["cases"].as_array().unwrap();
+    let classifier = Classifier::load(&root.join("run"), Weights::Final, gpu()).unwrap();
+    for case in cases {
+        let image = std::path::PathBuf::from(case["image"].as_str().unwrap());
+        let mut hear = |_: &std::path::Path, said: Result<voxseg::classify::Classified, _>| {
+            let said = said.unwrap();
+            assert_eq!(case["predicted"], CLASSES[said.class]);
+            let written = case["probability"].as_f64().unwrap();
+            let found = said.probabilities[said.class];
+            // The same sums in batches of another size.
+            assert!((written - found).abs() < 1e-5, "{written}, {found}");
+            true
+        };
+        pollster::block_on(classifier.classify(&[image], &mut hear)).unwrap();
+    }
+}
+
+#[test]
 fn a_learning_rate_that_ruins_the_weights_ends_the_run() {
     let folder = tempfile::tempdir().unwrap();
     write_shapes(&folder.path().join("data"), 4, 1);

@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use voxseg::bytes::Bytes;
 use voxseg::classify::{ClassifyConfig, ClassifyError, ClassifyOptions, train};
+use voxseg::graph::GraphError;
+use voxseg::models::ModelError;
 use voxseg::run::{RunFolder, checkpoint};
 use voxseg::train::{Event, TrainError};
 
@@ -12,6 +15,8 @@ use crate::{assert_same, gpu, quick, run};
 
 const NEW: ClassifyOptions<'_> = ClassifyOptions {
     resume: false,
+    tune: false,
+    profile: false,
     from: None,
     stop: None,
 };
@@ -81,6 +86,39 @@ fn the_same_seed_gives_the_same_bytes_and_an_ended_run_goes_on_to_them() {
         matches!(others, ClassifyError::OtherData { .. }),
         "{others}"
     );
+}
+
+#[test]
+fn a_budget_of_memory_changes_no_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    write_shapes(&root.join("data"), 5, 1);
+    run(root, "free", &config(), NEW).unwrap();
+    let within = |bytes: u64| ClassifyConfig {
+        memory_budget: Some(Bytes(bytes)),
+        ..config()
+    };
+    let error = run(root, "tight", &within(1), NEW).unwrap_err();
+    assert!(
+        error.is_users_fault() && !root.join("tight").exists(),
+        "{error}"
+    );
+    let ClassifyError::Model(ModelError::Graph(GraphError::Budget { least, .. })) = error else {
+        panic!("{error}");
+    };
+    let tight = run(root, "tight", &within(least), NEW).unwrap().memory;
+    assert!(
+        tight.total_bytes - tight.validation_bytes <= least,
+        "{tight}"
+    );
+    let last = |run: &str| std::fs::read(RunFolder::new(root.join(run)).last()).unwrap();
+    assert!(last("free") == last("tight"));
+    // A run may be resumed under another one.
+    let again = ClassifyConfig {
+        memory_budget: Some(Bytes(1 << 40)),
+        ..ClassifyConfig::default()
+    };
+    assert!(run(root, "tight", &again, RESUME).unwrap().was_complete);
 }
 
 /// The tensors of the checkpoint that a run began with.

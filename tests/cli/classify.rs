@@ -91,6 +91,98 @@ fn a_run_is_trained_resumed_and_asked() {
 }
 
 #[test]
+fn flags_of_train_serve_classifiers_as_well() {
+    let folder = Folder::new();
+    write_shapes(&folder.path("data"), 3, 1);
+    // In f16 the first steps find the scale of the loss.
+    let train = |name: &str, steps: &str, flags: &[&str]| {
+        let mut command = voxseg();
+        command.env("VOXSEG_CACHE", folder.path("cache"));
+        command.args([
+            "classify", "train", "data", "-o", name, "--steps", steps, "--batch", "3",
+        ]);
+        command.args(["--model", "mobilenet_v1_025"]).args(flags);
+        Run::of(command.current_dir(folder.root())).succeeded()
+    };
+    let config =
+        |name: &str| std::fs::read_to_string(folder.path(name).join("config.toml")).unwrap();
+    let flags = ["--precision", "f16", "--memory-budget", "1GiB", "--json"];
+    let half = train("half", "20", &flags).json();
+    assert!(config("half").contains("precision = \"f16\""));
+    assert!(config("half").contains("memory_budget"));
+    let full = train("full", "1", &["--tune", "--profile", "--json"]);
+    assert!(config("full").contains("precision = \"f32\""));
+    let bytes = |document: &Value| document["memory"]["activation_bytes"].as_u64().unwrap();
+    let document = full.json();
+    assert!(bytes(&half) < bytes(&document), "{half}, {document}");
+    assert!(document["profile"].is_object(), "{document}");
+    assert!(full.stderr.contains("conv."), "{full:#?}");
+    assert!(folder.path("full/kernels.json").is_file());
+
+    let image = "data/bars/bars00.png";
+    let of = |precision: &str| {
+        let arguments = ["predict", "full", image, "--json", "--precision", precision];
+        let document = classify(&folder, &arguments).succeeded().json();
+        document["images"][0]["probabilities"]["bars"]
+            .as_f64()
+            .unwrap()
+    };
+    let (whole, rounded) = (of("f32"), of("f16"));
+    assert!(
+        whole != rounded && (whole - rounded).abs() < 1e-2,
+        "{whole}, {rounded}"
+    );
+
+    // A resumed run has its own.
+    for flags in [
+        &["--steps", "1"][..],
+        &["--seed", "1"],
+        &["--batch", "2"],
+        &["--precision", "f32"],
+        &["--model", "mobilenet_v2"],
+        &["--size", "24,24"],
+        &["--from", "half"],
+        &["--learning-rate", "1"],
+        &["--label-smoothing", "0"],
+        &["--no-mirror"],
+    ] {
+        let arguments = [&["train", "data", "-o", "half", "--resume"], flags].concat();
+        classify(&folder, &arguments).refused(&["--resume", flags[0]]);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn paths_that_are_no_text_are_told_as_far_as_they_are() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let folder = Folder::new();
+    write_shapes(&folder.path("data"), 2, 1);
+    let run = OsStr::from_bytes(b"r\xffn");
+    let image = folder.root().join(OsStr::from_bytes(b"\xff.png"));
+    write_shape(&image, 0, 1, 7);
+    let mut command = voxseg();
+    command.args(["classify", "train", "data", "--json", "--steps", "1", "-o"]);
+    command
+        .arg(run)
+        .args(["--model", "mobilenet_v1_025", "--batch", "2"]);
+    let trained = Run::of(command.current_dir(folder.root()))
+        .succeeded()
+        .json();
+    assert_eq!(trained["run"], "r\u{fffd}n");
+    let mut command = voxseg();
+    command
+        .args(["classify", "predict", "--json"])
+        .args([run, image.as_os_str()]);
+    let told = Run::of(command.current_dir(folder.root()))
+        .succeeded()
+        .json();
+    let path = told["images"][0]["image"].as_str().unwrap();
+    assert!(path.ends_with("\u{fffd}.png"), "{path}");
+}
+
+#[test]
 fn bad_input_is_refused_and_leaves_no_run() {
     let folder = Folder::new();
     write_shapes(&folder.path("data"), 2, 1);
@@ -100,6 +192,15 @@ fn bad_input_is_refused_and_leaves_no_run() {
     };
     refused(&["--size", "24,24,24"], &["--size", "H,W"]);
     refused(&["--learning-rate", "-1"], &["learning_rate", "above 0"]);
+    let steps = [
+        "train",
+        "data",
+        "-o",
+        "run",
+        "--steps",
+        "18446744073709551615",
+    ];
+    classify(&folder, &steps).refused(&["steps", "1000000000"]);
     refused(&["--label-smoothing", "1"], &["label_smoothing", "below 1"]);
     refused(&["--resume"], &["--resume"]);
     refused(&["--from", "none.pth"], &["none.pth"]);

@@ -9,13 +9,12 @@ use super::{CliError, Common, Output};
 use crate::classify::{
     ClassifyConfig, ClassifyOptions, ClassifyReport, DEFAULT_MODEL, Scores, train,
 };
-use crate::cli::interrupt::Interrupt;
-use crate::cli::numbers::{PatchExtent, at_least_one};
-use crate::cli::watch::{Watch, Words};
-use crate::gpu::Gpu;
+use crate::cli::numbers::PatchExtent;
+use crate::cli::training::{Given, TrainingFlags};
+use crate::cli::watch::Words;
 use crate::run::RunFolder;
 use crate::table::{Align, Table};
-use crate::train::{Event, LogLine, TrainError};
+use crate::train::LogLine;
 
 /// Arguments of `voxseg classify train`.
 #[derive(Debug, Args)]
@@ -30,6 +29,9 @@ DATA is a folder with a folder of images (PNG, TIFF, NIfTI slices) for each clas
 DATA/val, or a CSV file with the columns image,label, its paths relative to the file. Without --validation or DATA/val
 a fifth of each class is held out.
 
+A run sees each image 30 times, in 600 steps at least, unless --steps says otherwise; a step takes 64 images, on an
+adapter that computes on the CPU 16.
+
 A run folder holds config.toml, classifier.json (network, classes, size, mean and deviation), split.json, log.jsonl, the
 checkpoints, progress.svg and validation.json (accuracy, each class, confusion matrix, each image).
 
@@ -37,49 +39,51 @@ Ctrl-C ends after the step with a checkpoint; --resume goes on as if the run had
 pub struct TrainArgs {
     /// Folder of class folders, or CSV file.
     pub data: PathBuf,
-    /// Folder of the run; must be new unless --resume is given.
-    #[arg(short, long, value_name = "RUN")]
-    pub output: PathBuf,
-    /// Go on from the latest checkpoint of RUN under its own configuration.
-    #[arg(long, conflicts_with_all = ["model", "steps", "batch", "size", "seed", "from", "learning_rate", "label_smoothing", "no_mirror"])]
-    pub resume: bool,
+    #[command(flatten)]
+    pub training: TrainingFlags,
     /// The network, a classifier of `voxseg models` [default: mobilenet_v3_small].
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "resume")]
     pub model: Option<String>,
-    /// Optimiser steps [default: 30 times each image, at least 600 steps].
-    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
-    pub steps: Option<usize>,
-    /// Images a step [default: 64, on an adapter that computes on the CPU 16].
-    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
-    pub batch: Option<usize>,
-    /// Pixels that images are resized to [default: the network's published extent, or that of the largest image where it is
-    /// smaller].
-    #[arg(long, value_name = "H,W", allow_hyphen_values = true)]
+    /// Pixels that images are resized to [default: those of the largest image, at most the network's published extent; that
+    /// itself for networks whose weights belong to it (ViT, MLP-Mixer, Wang's)].
+    #[arg(
+        long,
+        value_name = "H,W",
+        allow_hyphen_values = true,
+        conflicts_with = "resume"
+    )]
     pub size: Option<PatchExtent>,
-    /// Seed of the weights, the split and every random choice.
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
     /// Images to hold out: a folder of class folders or a CSV file.
     #[arg(long, value_name = "DATA")]
     pub validation: Option<PathBuf>,
     /// Begin with weights of others (.pth, .safetensors) or of another run: what fits by name and shape is taken, a head of
     /// other classes starts anew.
-    #[arg(long, value_name = "FILE|RUN")]
+    #[arg(long, value_name = "FILE|RUN", conflicts_with = "resume")]
     pub from: Option<PathBuf>,
     /// Largest learning rate, of AdamW [default: 0.001].
-    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "RATE",
+        allow_negative_numbers = true,
+        conflicts_with = "resume"
+    )]
     pub learning_rate: Option<f64>,
     /// Share of the truth that is spread evenly over all classes; 0.1 is usual with many classes [default: 0].
-    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "SHARE",
+        allow_negative_numbers = true,
+        conflicts_with = "resume"
+    )]
     pub label_smoothing: Option<f32>,
     /// Do not mirror images left to right: where the side matters.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "resume")]
     pub no_mirror: bool,
 }
 
 impl TrainArgs {
     fn configuration(&self) -> Result<ClassifyConfig, CliError> {
-        let usual = ClassifyConfig::default();
+        let (usual, flags) = (ClassifyConfig::default(), &self.training);
         let size = match self.size {
             None => None,
             Some(PatchExtent::Plane(size)) => Some(size),
@@ -91,14 +95,16 @@ impl TrainArgs {
         let rate = self.learning_rate;
         let config = ClassifyConfig {
             model: self.model.clone().unwrap_or(DEFAULT_MODEL.to_owned()),
-            seed: self.seed.unwrap_or(usual.seed),
+            seed: flags.seed.unwrap_or(usual.seed),
             size,
-            steps: self.steps,
-            batch: self.batch,
+            memory_budget: flags.memory_budget,
+            precision: flags.precision.unwrap_or(usual.precision),
+            steps: flags.steps,
+            batch: flags.batch,
             mirror: !self.no_mirror,
             label_smoothing: self.label_smoothing.unwrap_or(usual.label_smoothing),
             validation: self.validation.clone(),
-            learning_rate: rate.map(|rate| ClassifyConfig::schedule_from(rate, self.steps)),
+            learning_rate: rate.map(|rate| ClassifyConfig::schedule_from(rate, flags.steps)),
             ..usual
         };
         config.check()?;
@@ -111,61 +117,51 @@ impl TrainArgs {
 /// # Errors
 /// Those of [`train`].
 pub fn run(args: &TrainArgs, common: &Common, output: &Output) -> Result<(), CliError> {
-    if args.output.is_file() {
-        let problem = "is a file; a run needs a folder of its own, give another name";
-        return Err(CliError::input(&args.output, problem));
-    }
+    let flags = &args.training;
+    flags.check_output()?;
     let config = args.configuration()?;
-    let folder = RunFolder::new(&args.output);
-    if args.resume && !folder.config().exists() {
-        return Err(CliError::Train(TrainError::NotARun {
-            path: args.output.clone(),
-            reason: "it has no config.toml; start it without --resume".into(),
-        }));
+    let train = |given: Given<'_>| {
+        let options = ClassifyOptions {
+            resume: flags.resume,
+            tune: flags.tune,
+            profile: flags.profile,
+            from: args.from.as_deref(),
+            stop: Some(given.stop),
+        };
+        let Given {
+            folder,
+            gpu,
+            observe,
+            ..
+        } = given;
+        let training = train(&args.data, folder, &config, options, gpu, observe);
+        pollster::block_on(training)
+    };
+    let (folder, report, profile) = flags.run((common, output, Words::IMAGES), train)?;
+    let (text, mut document) = describe(&folder, &report);
+    if let Some(profile) = profile {
+        document["profile"] = json!(profile);
     }
-    let gpu = pollster::block_on(Gpu::open(&common.gpu_options()))?;
-    output.news(&format!("adapter: {}", gpu.describe()));
-    let watch = Watch::new(output, Words::IMAGES);
-    let interrupt = Interrupt::default();
-    let options = ClassifyOptions {
-        resume: args.resume,
-        from: args.from.as_deref(),
-        stop: Some(interrupt.flag()),
-    };
-    let hear = |event| {
-        match event {
-            // Before, nothing is lost that --resume would not make again.
-            Event::Started { .. } => interrupt.listen(),
-            Event::Validated(0, _) => interrupt.ignore(),
-            _ => {}
-        }
-        watch.hear(event);
-    };
-    let training = train(&args.data, &folder, &config, options, gpu, &hear);
-    let result = pollster::block_on(training);
-    watch.finish();
-    let (text, document) = describe(&folder, &result?);
     output.result(&text, &document)
 }
 
 fn describe(folder: &RunFolder, report: &ClassifyReport) -> (String, Value) {
-    let steps = report.log.iter().map(LogLine::step).max();
+    let steps = report.log.iter().map(LogLine::step).max().unwrap_or(0);
     let mut document = json!({
-        "run": folder.root(),
+        "run": folder.root().display().to_string(),
         "steps": steps,
-        "checkpoint": folder.last(),
+        "checkpoint": folder.last().display().to_string(),
         "memory": report.memory,
         "classes": report.classes,
         "complete": report.was_complete,
     });
-    let mut text = match steps {
-        Some(steps) => format!("{steps} steps, weights in {}", folder.last().display()),
-        None => format!(
-            "{} was complete already: its weights are in {}. For more steps start a new run with --steps, or go on from it with --from",
-            folder.root().display(),
-            folder.last().display()
-        ),
-    };
+    let mut text = format!("{steps} steps, weights in {}", folder.last().display());
+    if report.was_complete {
+        text = format!(
+            "{} was complete already: {text}. For more steps start a new run with --steps, or go on from it with --from",
+            folder.root().display()
+        );
+    }
     if let Some(scores) = &report.validation {
         document["validation"] = scores.to_json(&report.classes);
         text = format!(
@@ -198,11 +194,10 @@ fn table(scores: &Scores, classes: &[String]) -> String {
         ("accuracy", Align::Right),
     ]);
     for (class, name) in classes.iter().enumerate() {
-        let images: usize = scores.confusion[class].iter().sum();
         let share = scores.of_class(class);
         table.row([
             name.clone(),
-            images.to_string(),
+            scores.images_of(class).to_string(),
             share.map_or("-".to_owned(), |share| format!("{share:.4}")),
         ]);
     }

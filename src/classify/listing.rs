@@ -1,7 +1,9 @@
 //! Which images there are, and the class that a folder or a list gives each.
 
-use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+
+use csv::{ErrorKind, Position, ReaderBuilder, StringRecord, Trim};
 
 use super::ClassifyError;
 use crate::volume::ending_of;
@@ -32,24 +34,34 @@ pub(super) fn listed(path: &Path) -> Result<Listing, ClassifyError> {
     }
 }
 
-/// Names in a folder that do not begin with a dot, in order, folders apart from files.
+/// Names in a folder that do not begin with a dot, in order, folders apart from files. The two files of a header and its
+/// voxels are one.
 fn entries(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), ClassifyError> {
     let io = |source| ClassifyError::io(folder, source);
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(io)? {
         let entry = entry.map_err(io)?;
-        if !entry.file_name().as_encoded_bytes().starts_with(b".") {
-            paths.push(entry.path());
+        let path = entry.path();
+        if !entry.file_name().as_encoded_bytes().starts_with(b".") && !has_header(&path) {
+            paths.push(path);
         }
     }
     paths.sort_unstable();
     Ok(paths.into_iter().partition(|path| path.is_dir()))
 }
 
-/// The names of the folders in a folder, in order.
-pub(super) fn folders_in(folder: &Path) -> Result<Vec<String>, ClassifyError> {
-    let (folders, _) = entries(folder)?;
-    Ok(folders.iter().map(|path| name_of(path)).collect())
+/// Whether a file holds the voxels that belong to a header beside it.
+fn has_header(path: &Path) -> bool {
+    let stem = match ending_of(path) {
+        Some(".img") => path.with_extension(""),
+        Some(".img.gz") => path.with_extension("").with_extension(""),
+        _ => return false,
+    };
+    [".hdr", ".hdr.gz"].iter().any(|ending| {
+        let mut header = stem.clone().into_os_string();
+        header.push(ending);
+        Path::new(&header).exists()
+    })
 }
 
 /// The images in a folder itself, in the order of their names.
@@ -62,9 +74,14 @@ pub fn images_in(folder: &Path) -> Result<Vec<PathBuf>, ClassifyError> {
     Ok(files)
 }
 
-fn name_of(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
+/// The class of a folder's images: its name.
+fn class_of(folder: &Path) -> Result<String, ClassifyError> {
+    let name = folder.file_name().and_then(OsStr::to_str);
+    name.map(str::to_owned).ok_or_else(|| {
+        let problem =
+            "the name of this folder, which is that of a class, is not in UTF-8; give it another";
+        ClassifyError::layout(folder, problem)
+    })
 }
 
 fn of_folder(folder: &Path) -> Result<Listing, ClassifyError> {
@@ -79,7 +96,7 @@ fn of_folder(folder: &Path) -> Result<Listing, ClassifyError> {
     }
     let mut listing = Listing::default();
     for class in classes {
-        let label = name_of(&class);
+        let label = class_of(&class)?;
         let (folders, files) = entries(&class)?;
         let (images, others): (Vec<PathBuf>, Vec<PathBuf>) = files
             .into_iter()
@@ -102,91 +119,127 @@ fn of_folder(folder: &Path) -> Result<Listing, ClassifyError> {
 }
 
 fn of_csv(path: &Path) -> Result<Listing, ClassifyError> {
+    let give = "give a folder with a folder of images for each class, or a CSV file with the columns image,label";
     if !path.exists() {
-        let problem = "there is no such folder or file; give a folder with a folder of images for each class, or a CSV file with the columns image,label";
+        let problem = format!("there is no such folder or file; {give}");
         return Err(ClassifyError::layout(path, problem));
     }
     let is_csv = path
         .extension()
         .is_some_and(|e| e.eq_ignore_ascii_case("csv"));
     if !is_csv {
-        let problem = "is no folder and does not end in .csv; give a folder with a folder of images for each class, or a CSV file with the columns image,label";
+        let problem = format!("is no folder and does not end in .csv; {give}");
         return Err(ClassifyError::layout(path, problem));
     }
-    let text = std::fs::read_to_string(path).map_err(|e| ClassifyError::io(path, e))?;
-    let wrong = |line: usize, what: String| {
-        Err(ClassifyError::layout(path, format!("line {line}: {what}")))
-    };
-    let mut lines = text.trim_start_matches('\u{feff}').lines().enumerate();
-    let header = lines.next().map_or(Vec::new(), |(_, line)| fields(line));
-    let columns: BTreeMap<String, usize> = header
-        .iter()
-        .enumerate()
-        .map(|(at, name)| (name.to_lowercase(), at))
-        .collect();
-    let [Some(&image), Some(&label)] = HEADER.map(|name| columns.get(name)) else {
-        let found = header.join(",");
-        return wrong(
-            1,
-            format!("expected the header image,label, found `{found}`"),
-        );
-    };
+    // Rows of other lengths are refused below, but for those of blanks alone.
+    let reader = ReaderBuilder::new()
+        .trim(Trim::All)
+        .flexible(true)
+        .from_path(path);
+    let mut reader = reader.map_err(|e| unreadable(path, e))?;
+    let header = reader.headers().map_err(|e| unreadable(path, e))?.clone();
+    let columns = Columns::of(path, &header)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut listing = Listing::default();
-    for (at, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
-        let row = fields(line);
-        match (row.get(image), row.get(label)) {
-            (Some(image), Some(label)) if !image.is_empty() && !label.is_empty() => {
-                listing.images.push(Named {
-                    path: folder.join(image),
-                    label: label.clone(),
-                });
-            }
-            _ => {
-                return wrong(
-                    at + 1,
-                    format!("expected an image and a label, found `{line}`"),
-                );
-            }
+    for row in reader.records() {
+        let row = row.map_err(|e| unreadable(path, e))?;
+        if row.iter().any(|field| !field.is_empty()) {
+            let (image, label) = columns.pick(path, &row)?;
+            listing.images.push(Named {
+                path: folder.join(image),
+                label: label.to_owned(),
+            });
         }
     }
     match listing.images.is_empty() {
-        true => Err(ClassifyError::layout(path, "lists no image")),
+        true => Err(ClassifyError::layout(
+            path,
+            "lists no image; add lines with an image and its label",
+        )),
         false => Ok(listing),
     }
 }
 
-/// The fields of a line of CSV without the blanks around them; in quotes they may hold commas, and quotes twice.
-fn fields(line: &str) -> Vec<String> {
-    let mut all = vec![String::new()];
-    let mut quoted = false;
-    let mut characters = line.chars().peekable();
-    while let Some(c) = characters.next() {
-        let field = all.len() - 1;
-        match c {
-            '"' if quoted && characters.peek() == Some(&'"') => {
-                characters.next();
-                all[field].push('"');
-            }
-            '"' => quoted = !quoted,
-            ',' if !quoted => all.push(String::new()),
-            c => all[field].push(c),
-        }
-    }
-    all.iter().map(|field| field.trim().to_owned()).collect()
+/// Where the image and the label stand in a row.
+struct Columns {
+    all: usize,
+    image: usize,
+    label: usize,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl Columns {
+    fn of(path: &Path, header: &StringRecord) -> Result<Self, ClassifyError> {
+        let places = HEADER.map(|name| {
+            let is_it = |(_, field): &(usize, &str)| field.eq_ignore_ascii_case(name);
+            let places: Vec<usize> = header
+                .iter()
+                .enumerate()
+                .filter(is_it)
+                .map(|(at, _)| at)
+                .collect();
+            places
+        });
+        if let [&[image], &[label]] = places.each_ref().map(Vec::as_slice) {
+            return Ok(Self {
+                all: header.len(),
+                image,
+                label,
+            });
+        }
+        Err(wrong_line(
+            path,
+            1,
+            &format!(
+                "expected the header image,label, each once and with a comma between them, found `{}`",
+                shown(header)
+            ),
+        ))
+    }
 
-    #[test]
-    fn lines_of_csv_are_split_at_commas_outside_of_quotes() {
-        assert_eq!(fields("a.png, cat\r"), ["a.png", "cat"]);
-        assert_eq!(
-            fields("\"a, b.png\",\"big \"\"cat\"\"\""),
-            ["a, b.png", "big \"cat\""]
-        );
-        assert_eq!(fields(""), [""]);
+    /// The image and the label of a row.
+    fn pick<'a>(
+        &self,
+        path: &Path,
+        row: &'a StringRecord,
+    ) -> Result<(&'a str, &'a str), ClassifyError> {
+        let line = row.position().map_or(0, Position::line);
+        if row.len() != self.all {
+            let problem = format!(
+                "expected {} fields as in the header, found {}: `{}`; a field with a comma stands in quotes",
+                self.all,
+                row.len(),
+                shown(row)
+            );
+            return Err(wrong_line(path, line, &problem));
+        }
+        let (image, label) = (&row[self.image], &row[self.label]);
+        if image.is_empty() || label.is_empty() {
+            let problem = format!("expected an image and a label, found `{}`", shown(row));
+            return Err(wrong_line(path, line, &problem));
+        }
+        Ok((image, label))
+    }
+}
+
+fn shown(row: &StringRecord) -> String {
+    row.iter().collect::<Vec<_>>().join(",")
+}
+
+fn wrong_line(path: &Path, line: u64, problem: &str) -> ClassifyError {
+    ClassifyError::layout(path, format!("line {line}: {problem}"))
+}
+
+/// What the reader of CSV says of a file.
+fn unreadable(path: &Path, error: csv::Error) -> ClassifyError {
+    let line = error.position().map_or(1, Position::line);
+    let words = error.to_string();
+    match error.into_kind() {
+        ErrorKind::Io(source) => ClassifyError::io(path, source),
+        ErrorKind::Utf8 { .. } => wrong_line(
+            path,
+            line,
+            "is not in UTF-8; save the file with that encoding",
+        ),
+        _ => wrong_line(path, line, &words),
     }
 }

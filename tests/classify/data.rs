@@ -93,16 +93,82 @@ fn a_list_names_images_relative_to_itself() {
     assert_eq!(set.train[0].class, 1);
     assert!(set.train.iter().all(|image| image.path.exists()));
 
-    let wrong = |text: &str| {
-        std::fs::write(&list, text).unwrap();
+    // As spreadsheets save it: a byte order mark, capitals, more columns, a line end and quotes in a label.
+    let text = "\u{feff}Image,age, LABEL\n a.png ,7,\"two\nlines\"\n\"b, c.png\",8,\"\"\"quoted\"\"\"\n ,,\nd.png,9,\"two\nlines\"\n";
+    std::fs::write(&list, text).unwrap();
+    let set = ImageSet::open(&list, Some(&list), 0);
+    assert!(matches!(set, Err(ClassifyError::Duplicate { .. })));
+    let set = ImageSet::open(&list, None, 0).unwrap();
+    assert_eq!(set.classes, ["\"quoted\"", "two\nlines"]);
+    let all = names(&set.train).into_iter().chain(names(&set.validation));
+    let all: BTreeSet<PathBuf> = all.collect();
+    let wanted = ["a.png", "b, c.png", "d.png"].map(|name| folder.path().join(name));
+    assert_eq!(all, BTreeSet::from(wanted));
+}
+
+#[test]
+fn what_is_wrong_with_a_list_is_told_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("list.csv");
+    let wrong = |bytes: &[u8], words: &[&str]| {
+        std::fs::write(&list, bytes).unwrap();
         let error = ImageSet::open(&list, None, 0).unwrap_err();
-        assert!(error.is_users_fault());
-        error.to_string()
+        let message = error.to_string();
+        assert!(error.is_users_fault(), "{message}");
+        for word in ["list.csv"].iter().chain(words) {
+            assert!(message.contains(word), "no `{word}` in {message}");
+        }
     };
-    assert!(wrong("file,class\na.png,b\n").contains("image,label"));
-    assert!(wrong("").contains("image,label"));
-    assert!(wrong("image,label\n").contains("no image"));
-    assert!(wrong("image,label\na.png,cat\nb.png\n").contains("line 3"));
+    wrong(
+        b"file,class\na.png,b\n",
+        &["line 1", "image,label", "`file,class`"],
+    );
+    wrong(
+        b"image;label\na.png;b\n",
+        &["line 1", "a comma", "`image;label`"],
+    );
+    wrong(b"image,label,label\na.png,b,c\n", &["line 1", "each once"]);
+    wrong(b"", &["image,label"]);
+    wrong(b"image,label\n", &["no image"]);
+    wrong(
+        b"image,label\na.png,cat\nb.png\n",
+        &["line 3", "2 fields", "found 1"],
+    );
+    wrong(
+        b"image,label\na.png,big, black cat\n",
+        &["line 2", "quotes"],
+    );
+    wrong(
+        b"image,label\na.png,\n",
+        &["line 2", "an image and a label"],
+    );
+    wrong(
+        b"image,label\na.png,cat\nb.png,\xff\n",
+        &["line 3", "UTF-8"],
+    );
+    wrong(b"image,\xe9\na.png,cat\n", &["line 1", "UTF-8"]);
+}
+
+/// Linux alone lets names be any bytes.
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_are_no_text_are_read_or_refused() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let folder = folder_with(3);
+    let data = folder.path().join("data");
+    let strange = |name: &[u8]| OsStr::from_bytes(name).to_owned();
+    let image = data.join("discs").join(strange(b"d\xffsc.png"));
+    std::fs::rename(data.join("discs/discs00.png"), &image).unwrap();
+    let set = open(&folder).unwrap();
+    let of_strange = set.train.iter().chain(&set.validation);
+    assert_eq!(of_strange.filter(|i| i.path == image).count(), 1);
+    assert!(set.to_json().to_string().contains("d\u{fffd}sc.png"));
+    // It is held out, trained on and told of, whichever comes to it.
+    run(folder.path(), "run", &quick(1), ClassifyOptions::default()).unwrap();
+    std::fs::rename(data.join("discs"), data.join(strange(b"d\xff"))).unwrap();
+    refused(&folder, &["UTF-8", "folder"]);
 }
 
 #[test]
@@ -138,6 +204,42 @@ fn images_that_lie_beside_the_classes_or_twice_are_refused() {
     std::fs::write(&list, text).unwrap();
     let error = ImageSet::open(&list, None, 0).unwrap_err();
     assert!(matches!(error, ClassifyError::Duplicate { .. }), "{error}");
+    let message = error.to_string();
+    assert!(message.contains("bars/../discs"), "{message}");
+    assert!(
+        message.contains("as ") && message.contains("data/discs/discs00"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_header_with_its_voxels_is_one_image() {
+    let folder = folder_with(2);
+    let class = folder.path().join("data/discs");
+    for name in ["a.hdr", "a.img", "b.c.hdr.gz", "b.c.img.gz", "lone.img"] {
+        std::fs::write(class.join(name), b"").unwrap();
+    }
+    let set = open(&folder).unwrap();
+    let all = set.train.iter().chain(&set.validation);
+    let discs = all.filter(|image| image.class == 2);
+    let names: BTreeSet<String> = discs
+        .map(|image| {
+            image
+                .path
+                .file_name()
+                .unwrap()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    let wanted = [
+        "a.hdr",
+        "b.c.hdr.gz",
+        "discs00.png",
+        "discs01.png",
+        "lone.img",
+    ];
+    assert_eq!(names, BTreeSet::from(wanted.map(str::to_owned)));
 }
 
 #[test]

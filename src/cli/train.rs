@@ -48,7 +48,8 @@ pub struct TrainArgs {
     #[arg(long, value_name = "RUN", conflicts_with_all = ["resume", "spacing", "model"])]
     pub from: Option<PathBuf>,
     /// Begin with the weights in a PyTorch checkpoint (.pth, .pt, read without running its pickle) or a .safetensors file of
-    /// the network that is trained, under the names of PyTorch's module; heads for another number of classes start anew.
+    /// the network that is trained, under the names of PyTorch's module; heads for another number of classes start anew,
+    /// and those for training alone that the file has not.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["resume", "from"])]
     pub weights: Option<PathBuf>,
     /// The family of the network, as `voxseg models` names it [default: nnU-Net's plain U-Net].

@@ -28,7 +28,7 @@ pub use differentiate::differentiate;
 pub use error::GraphError;
 pub use executor::{Executor, NodeTime};
 pub use init::Init;
-pub use passes::remove_dead_nodes;
+pub use passes::{remove_dead_nodes, values_behind};
 pub use plan::{MemoryPlan, Part, Place, Request, Rules, peak_bytes, plan_memory};
 pub use profile::{OperatorTime, Profile};
 pub use program::{Program, ProgramOptions, Resident};

@@ -1,4 +1,4 @@
-//! A pass that makes a graph smaller before it is planned.
+//! What depends on what, and a pass that makes a graph smaller before it is planned.
 
 use std::collections::BTreeSet;
 
@@ -18,4 +18,15 @@ pub fn remove_dead_nodes(graph: &mut Graph, outputs: &[ValueId]) {
     }
     let mut kept = keep.iter();
     graph.nodes.retain(|_| *kept.next().unwrap_or(&true));
+}
+
+/// All values that `output` depends on, itself among them.
+pub fn values_behind(graph: &Graph, output: ValueId) -> BTreeSet<ValueId> {
+    let mut behind = BTreeSet::from([output]);
+    for node in graph.nodes.iter().rev() {
+        if node.outputs.iter().any(|o| behind.contains(o)) {
+            behind.extend(&node.inputs);
+        }
+    }
+    behind
 }

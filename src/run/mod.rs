@@ -12,5 +12,5 @@ pub use folder::RunFolder;
 pub use lock::RunLock;
 pub use planned::{
     NetworkTensor, blueprint_of, classes_of, has_norms, mirror_axes, network_of, network_tensors,
-    plan_tensors,
+    plan_tensors, training_heads,
 };

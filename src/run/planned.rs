@@ -1,12 +1,12 @@
 //! What a plan means to the rooms above the data: its network, its mirrored axes, its classes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::dataset::{Labels, Plan};
-use crate::graph::{Axes, Graph, Role, Value};
+use crate::graph::{Axes, Graph, Role, Value, values_behind};
 use crate::metrics::Class;
 use crate::models::{
-    Blueprint, Form, ModelError, Network, PLAIN_UNET, RESIDUAL_ENCODER, check_decoder,
+    Blueprint, Form, Heads, ModelError, Network, PLAIN_UNET, RESIDUAL_ENCODER, check_decoder,
     planned_model,
 };
 use crate::nn::Mode;
@@ -80,7 +80,28 @@ pub fn network_tensors(graph: &Graph) -> BTreeMap<String, NetworkTensor> {
 /// # Errors
 /// [`ModelError`] where the plan makes no network.
 pub fn plan_tensors(plan: &Plan) -> Result<BTreeMap<String, NetworkTensor>, ModelError> {
-    Ok(network_tensors(&inference_graph(plan)?))
+    Ok(network_tensors(&inference_graph(plan)?.0))
+}
+
+/// The tensors of each head that only training reads, by name: what the main head needs is not among them.
+///
+/// # Errors
+/// [`ModelError`] where the plan makes no network.
+pub fn training_heads(plan: &Plan) -> Result<Vec<BTreeSet<String>>, ModelError> {
+    let (graph, heads) = inference_graph(plan)?;
+    let tensors = network_tensors(&graph);
+    let behind = |logits| {
+        let values = values_behind(&graph, logits).into_iter();
+        let names = values.map(|value| graph.value(value).name.clone());
+        names
+            .filter(|name| tensors.contains_key(name))
+            .collect::<BTreeSet<_>>()
+    };
+    let mut all = heads.logits.iter().map(|&logits| behind(logits));
+    let main = all.next().unwrap_or_default();
+    Ok(all
+        .map(|head| head.difference(&main).cloned().collect())
+        .collect())
 }
 
 /// Whether the network that `plan` describes normalises its activations anywhere.
@@ -88,20 +109,20 @@ pub fn plan_tensors(plan: &Plan) -> Result<BTreeMap<String, NetworkTensor>, Mode
 /// # Errors
 /// [`ModelError`] where the plan makes no network.
 pub fn has_norms(plan: &Plan) -> Result<bool, ModelError> {
-    let graph = inference_graph(plan)?;
+    let (graph, _) = inference_graph(plan)?;
     Ok(graph
         .nodes()
         .iter()
         .any(|node| node.op.name().starts_with("norm.")))
 }
 
-fn inference_graph(plan: &Plan) -> Result<Graph, ModelError> {
+fn inference_graph(plan: &Plan) -> Result<(Graph, Heads), ModelError> {
     let network = network_of(plan)?;
     let mut graph = Graph::new();
     let shape = Shape::new(1, network.in_channels(), 1, 1, 1).with_spatial(plan.patch);
     let image = graph.input("image", shape)?;
-    network.build(&mut graph, image, Mode::Inference)?;
-    Ok(graph)
+    let heads = network.build(&mut graph, image, Mode::Inference)?;
+    Ok((graph, heads))
 }
 
 /// Spatial axes along which patches may be mirrored: those with more than one voxel.

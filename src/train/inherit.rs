@@ -9,9 +9,9 @@ use super::error::TrainError;
 use crate::dataset::Plan;
 use crate::infer::Weights;
 use crate::run::checkpoint::{self, CheckpointInfo};
-use crate::run::{RunFolder, plan_tensors};
+use crate::run::{RunFolder, plan_tensors, training_heads};
 use crate::tensor::HostTensor;
-use crate::weights::{WeightsFile, fit_body};
+use crate::weights::{FittedBody, WeightsFile, fit_body};
 
 /// The weights of a network, and how far they were trained.
 pub(super) struct Inherited {
@@ -85,25 +85,33 @@ fn refuse_other_network(config: &TrainConfig, plan: &Plan) -> Result<(), ConfigE
     }
 }
 
-/// The weights of others in `file` for the network of `plan`. `tell` hears of heads for another number of classes, which
-/// are left out.
+/// The weights of others in `file` for the network of `plan`. `tell` hears how many there are, and which heads start anew:
+/// those for another number of classes, and those for training alone that the file has not.
 pub(super) fn foreign(
     file: &Path,
     plan: &Plan,
-    tell: impl FnOnce(String),
+    tell: impl Fn(String),
 ) -> Result<Inherited, TrainError> {
     let mut file = WeightsFile::open(file)?;
-    let found = fit_body(&mut file, &plan_tensors(plan)?, plan.classes())?;
-    if !found.left.is_empty() {
-        let names: Vec<&str> = found.left.iter().map(|head| head.name.as_str()).collect();
-        tell(format!(
-            "{} is for another number of classes: {} start anew",
-            file.path().display(),
-            names.join(", ")
-        ));
-    }
+    let wanted = plan_tensors(plan)?;
+    let heads = training_heads(plan)?;
+    let FittedBody { fitted, absent } = fit_body(&mut file, &wanted, plan.classes(), &heads)?;
+    let anew = |names: &[&str], why: &str| match names {
+        [] => String::new(),
+        names => format!("; {} start anew, {why}", names.join(", ")),
+    };
+    let others: Vec<&str> = fitted.left.iter().map(|head| head.name.as_str()).collect();
+    let absent: Vec<&str> = absent.iter().map(String::as_str).collect();
+    tell(format!(
+        "{} of {} tensors are those of {}{}{}",
+        fitted.tensors.len(),
+        wanted.len(),
+        file.path().display(),
+        anew(&others, "which there are for another number of classes"),
+        anew(&absent, "heads for training alone, which it has not"),
+    ));
     Ok(Inherited {
-        tensors: found.tensors,
+        tensors: fitted.tensors,
         info: CheckpointInfo::imported(0),
     })
 }

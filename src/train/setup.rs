@@ -161,7 +161,7 @@ impl Setup {
             )));
         }
         if let Some(file) = weights {
-            let tell = |text| observe(Event::Warning(text));
+            let tell = |text| observe(Event::News(text));
             foreign(file, &plan, tell)?.write(&folder.start())?;
         }
         fingerprint.write(&folder.fingerprint())?;

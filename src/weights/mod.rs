@@ -14,6 +14,6 @@ mod value;
 pub use element::StoredType;
 pub use error::{Misfit, Misshapen, WeightsError};
 pub use file::WeightsFile;
-pub use names::{Fitted, fit, fit_body, fit_shapes, load_into, save_safetensors};
+pub use names::{Fitted, FittedBody, fit, fit_body, fit_shapes, load_into, save_safetensors};
 pub use nnunet::{ImportedModel, ModelChoice};
 pub use training::ImportedTraining;

@@ -32,8 +32,8 @@ pub fn fit(
     file: &mut WeightsFile,
     wanted: &BTreeMap<String, NetworkTensor>,
 ) -> Result<BTreeMap<String, HostTensor>, WeightsError> {
-    let fitted = matched(file, wanted, &|_| false)?;
-    Ok(fitted.tensors)
+    let matched = matched(file, wanted, &|_| false, &[])?;
+    Ok(matched.fitted.tensors)
 }
 
 /// What of a file fits a network that tells other classes.
@@ -45,8 +45,18 @@ pub struct Fitted {
     pub left: Vec<Misshapen>,
 }
 
+/// What of a file fits a network that has other heads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FittedBody {
+    /// The tensors that fit, and those of heads for another number of classes, which were left out.
+    pub fitted: Fitted,
+    /// The tensors of heads for training alone that the file has not.
+    pub absent: Vec<String>,
+}
+
 /// [`fit`] for a network with `classes` output channels, whatever their number in the file: heads for another number of
-/// classes are left out.
+/// classes are left out. Of `heads`, the tensors of those that only training reads, the file may lack whole ones: other
+/// libraries have many a network without deep supervision.
 ///
 /// # Errors
 /// As [`fit`].
@@ -54,13 +64,15 @@ pub fn fit_body(
     file: &mut WeightsFile,
     wanted: &BTreeMap<String, NetworkTensor>,
     classes: usize,
-) -> Result<Fitted, WeightsError> {
-    matched(file, wanted, &|misshapen| {
+    heads: &[BTreeSet<String>],
+) -> Result<FittedBody, WeightsError> {
+    let is_head = |misshapen: &Misshapen| {
         let (expected, found) = (&misshapen.expected[..], &misshapen.found[..]);
         expected.first() == Some(&classes)
             && found.len() == expected.len()
             && found[1..] == expected[1..]
-    })
+    };
+    matched(file, wanted, &is_head, heads)
 }
 
 /// [`fit`] that leaves out whatever has another shape in the file; the names must be those of the network all the same.
@@ -71,14 +83,16 @@ pub fn fit_shapes(
     file: &mut WeightsFile,
     wanted: &BTreeMap<String, NetworkTensor>,
 ) -> Result<Fitted, WeightsError> {
-    matched(file, wanted, &|_| true)
+    let matched = matched(file, wanted, &|_| true, &[])?;
+    Ok(matched.fitted)
 }
 
 fn matched(
     file: &mut WeightsFile,
     wanted: &BTreeMap<String, NetworkTensor>,
     is_left: &dyn Fn(&Misshapen) -> bool,
-) -> Result<Fitted, WeightsError> {
+    may_lack: &[BTreeSet<String>],
+) -> Result<FittedBody, WeightsError> {
     let shapes = shapes_of(file);
     let found = resolve(&shapes, wanted);
     let has_axes = |axes| {
@@ -106,6 +120,14 @@ fn matched(
             Some(_) => {}
         }
     }
+    let lacked = may_lack
+        .iter()
+        .filter(|head| head.iter().all(|name| !found.contains_key(name)));
+    let lacked: BTreeSet<&String> = lacked.flatten().collect();
+    let (absent, missing) = std::mem::take(&mut misfit.missing)
+        .into_iter()
+        .partition(|name| lacked.contains(name));
+    misfit.missing = missing;
     let unexpected = found.keys().filter(|name| !wanted.contains_key(*name));
     misfit.unexpected = unexpected.cloned().collect();
     if !misfit.is_empty() {
@@ -117,11 +139,16 @@ fn matched(
     let mut tensors = BTreeMap::new();
     let is_taken = |name: &String| left.iter().all(|head: &Misshapen| head.name != *name);
     for (name, &NetworkTensor { shape, axes }) in wanted.iter().filter(|(name, _)| is_taken(name)) {
-        let source = found.get(name).map_or(name.as_str(), |source| source.name);
-        let data = axes.inwards(shape, file.read(source)?);
+        let Some(source) = found.get(name) else {
+            continue;
+        };
+        let data = axes.inwards(shape, file.read(source.name)?);
         tensors.insert(name.clone(), HostTensor { shape, data });
     }
-    Ok(Fitted { tensors, left })
+    Ok(FittedBody {
+        fitted: Fitted { tensors, left },
+        absent,
+    })
 }
 
 /// The name in `file` of each tensor of a network with `wanted` that it has.

@@ -101,12 +101,18 @@ fn what_does_not_go_with_the_other_run_is_refused() {
 
 /// The parameters of the network in `run`, written for PyTorch.
 fn export(run: &RunFolder, path: &Path) {
+    export_only(run, path, |_| true);
+}
+
+/// Those of them that `is_kept` names.
+fn export_only(run: &RunFolder, path: &Path, is_kept: impl Fn(&str) -> bool) {
     let plan = Plan::read(&run.plan()).unwrap();
     let wanted = plan_tensors(&plan).unwrap();
-    let tensors = checkpoint::load(&run.last())
+    let mut tensors = checkpoint::load(&run.last())
         .unwrap()
         .only(&wanted)
         .unwrap();
+    tensors.retain(|name, _| is_kept(name));
     save_safetensors(path, &tensors, &wanted, false).unwrap();
 }
 
@@ -161,5 +167,38 @@ fn a_run_begins_with_weights_of_others_but_for_heads_of_other_classes() {
     let text = error.to_string();
     for words in ["weights.safetensors", "misshapen", "decoder.stages.1"] {
         assert!(text.contains(words), "no `{words}` in {text}");
+    }
+}
+
+#[test]
+fn heads_for_training_alone_may_be_missing() {
+    let folder = folder_with(&Phantom::balls(3));
+    let learning = format!("fold = \"all\"\n{}", quick(6));
+    run(folder.path(), "first", &learning).unwrap();
+    let first = RunFolder::new(folder.path().join("first"));
+    // The coarsest head counts nothing and stays as its seed made it.
+    let still = format!(
+        "seed = 5\n{STILL}{}",
+        &learning[learning.find("[batch]").unwrap()..]
+    );
+    let file = folder.path().join("weights.safetensors");
+    let begin = |name: &str, is_kept: &dyn Fn(&str) -> bool| {
+        export_only(&first, &file, is_kept);
+        let options = TrainOptions {
+            weights: Some(&file),
+            ..TrainOptions::default()
+        };
+        train_with(folder.path(), name, &still, options)
+    };
+    let is_coarse = |name: &str| name.contains("seg_layers.0.");
+    begin("second", &|name| !is_coarse(name)).unwrap();
+    let second = RunFolder::new(folder.path().join("second"));
+    assert!(difference([&first, &second], |name| !is_coarse(name)) < 1e-12);
+    assert!(difference([&first, &second], is_coarse) > 1e-3);
+
+    for lacking in ["seg_layers.0.weight", "seg_layers.1."] {
+        let error = begin("third", &|name| !name.contains(lacking)).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("missing") && text.contains(lacking), "{text}");
     }
 }

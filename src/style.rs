@@ -174,6 +174,46 @@ impl DecoderStyle {
     }
 }
 
+/// The transformer of a network on tokens, as far as the user decides it; what is `None` follows from the plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TokenStyle {
+    /// Blocks of the transformer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<usize>,
+    /// Heads of each attention; a divisor of the features of a token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attention_heads: Option<usize>,
+    /// Features between the two layers of each perceptron.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hidden: Option<usize>,
+}
+
+impl TokenStyle {
+    /// Whether the user decides nothing.
+    pub fn is_planned(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The first number that makes no sense.
+    pub fn fault(&self) -> Option<Fault> {
+        let checks = [
+            ("tokens.blocks", "from 1 to 64", 64, self.blocks),
+            (
+                "tokens.attention_heads",
+                "from 1 to 1024",
+                1024,
+                self.attention_heads,
+            ),
+            ("tokens.hidden", "from 1 to 65536", 1 << 16, self.hidden),
+        ];
+        Fault::first(checks.map(|(key, expected, most, given)| {
+            let given = given.unwrap_or(1);
+            ((1..=most).contains(&given), key, expected, given)
+        }))
+    }
+}
+
 /// A number of a configuration that makes no sense.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fault {

@@ -4,7 +4,7 @@ use super::description::Description;
 use super::error::DatasetError;
 use super::fingerprint::Fingerprint;
 use super::topology::Topology;
-use crate::style::{DecoderStyle, Fault, LayerStyle, Norm};
+use crate::style::{DecoderStyle, Fault, LayerStyle, Norm, TokenStyle};
 
 /// Beyond these, products of features, taps and voxels would leave the range of whole numbers long before any device
 /// could hold the network.
@@ -43,11 +43,15 @@ pub struct Overrides {
     pub layers: LayerStyle,
     /// What the decoder does with skips and heads.
     pub decoder: DecoderStyle,
+    /// The transformer of a network on tokens.
+    pub tokens: TokenStyle,
 }
 
 /// The stages of a network, finest first, as far as the user decides them. A list also says how many stages there are.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StageLists {
+    /// Features of each stage.
+    pub features: Option<Vec<usize>>,
     /// Kernel (D, H, W) of the convolutions of each stage, odd numbers.
     pub kernels: Option<Vec<[usize; 3]>>,
     /// Stride (D, H, W) into each stage; the first is 1.
@@ -65,6 +69,7 @@ impl StageLists {
     pub(super) fn most_stages(&self) -> usize {
         let length = |list: &Option<Vec<[usize; 3]>>| list.as_ref().map(Vec::len);
         let counts = [
+            self.features.as_ref().map(Vec::len),
             length(&self.kernels),
             length(&self.strides),
             self.encoder_blocks.as_ref().map(Vec::len),
@@ -79,8 +84,8 @@ impl StageLists {
             let wrong = list.iter().flatten().find(|entry| !is_right(**entry));
             wrong.map(|entry| format!("{entry:?}"))
         };
-        let counts = |list: &Option<Vec<usize>>, shortest: usize| {
-            let is_right = |n: &usize| (1..=MOST_BLOCKS).contains(n);
+        let counts = |list: &Option<Vec<usize>>, shortest: usize, most: usize| {
+            let is_right = |n: &usize| (1..=most).contains(n);
             let is_wrong = |list: &&Vec<usize>| list.len() < shortest || !list.iter().all(is_right);
             let wrong = list.as_ref().filter(is_wrong);
             wrong.map(|list| format!("{list:?}"))
@@ -102,6 +107,11 @@ impl StageLists {
             length.map(|n| format!("{n} entries"))
         };
         let checks = [
+            (
+                "features",
+                "a list of numbers from 1 to 65536 for two stages at least",
+                counts(&self.features, 2, MOST_FEATURES),
+            ),
             ("kernels", AT_LEAST_TWO, shortest(&self.kernels)),
             ("strides", AT_LEAST_TWO, shortest(&self.strides)),
             (
@@ -132,12 +142,12 @@ impl StageLists {
             (
                 "encoder_blocks",
                 "a list of numbers from 1 to 64 for two stages at least",
-                counts(&self.encoder_blocks, 2),
+                counts(&self.encoder_blocks, 2, MOST_BLOCKS),
             ),
             (
                 "decoder_blocks",
                 "a list of numbers from 1 to 64 for one decoder stage at least",
-                counts(&self.decoder_blocks, 1),
+                counts(&self.decoder_blocks, 1, MOST_BLOCKS),
             ),
             (
                 "heads",
@@ -167,6 +177,7 @@ impl StageLists {
         let length = |list: &Option<Vec<[usize; 3]>>| list.as_ref().map(Vec::len);
         let count = |list: &Option<Vec<usize>>| list.as_ref().map(Vec::len);
         let lengths = [
+            ("network.features", count(&self.features), stages),
             ("network.kernels", length(&self.kernels), stages),
             ("network.strides", length(&self.strides), stages),
             (
@@ -231,13 +242,15 @@ impl Overrides {
             ("max_features", self.max_features),
         ];
         let is_wrong = |n: &usize| !(1..=MOST_FEATURES).contains(n);
-        let features = counts.into_iter().find_map(|(key, count)| {
+        let features = counts.iter().find_map(|(key, count)| {
             Some(Fault {
                 key,
                 expected: "from 1 to 65536",
                 found: count.filter(is_wrong)?.to_string(),
             })
         });
+        let [base, most] = counts.map(|(_, count)| count);
+        let twice = self.stages.features.as_ref().and(base.or(most));
         let few = self.max_stages.filter(|stages| *stages < 2);
         features
             .or_else(|| {
@@ -247,7 +260,15 @@ impl Overrides {
                     found: few?.to_string(),
                 })
             })
+            .or_else(|| {
+                Some(Fault {
+                    key: "features",
+                    expected: "left out where `base_features` or `max_features` is given",
+                    found: format!("{:?} and {}", self.stages.features.as_ref()?, twice?),
+                })
+            })
             .or_else(|| self.stages.fault(self.planar))
+            .or_else(|| self.tokens.fault())
             .or_else(|| self.layers.fault())
     }
 

@@ -15,7 +15,7 @@ use super::preprocess::{ChannelPlan, Preprocessing};
 use super::resample::{ANISOTROPY_THRESHOLD, resampled_shape};
 use super::splits::write_json;
 use super::topology::{Shaping, Topology};
-use crate::style::{DecoderStyle, LayerStyle};
+use crate::style::{DecoderStyle, LayerStyle, TokenStyle};
 
 /// Name of the file that holds the plan of a run.
 pub const PLAN_FILE: &str = "plan.json";
@@ -65,6 +65,9 @@ pub struct Plan {
     /// What its decoder does with skips and heads.
     #[serde(default, skip_serializing_if = "DecoderStyle::is_usual")]
     pub decoder: DecoderStyle,
+    /// What its transformer is, where it has one and the user decided it.
+    #[serde(default, skip_serializing_if = "TokenStyle::is_planned")]
+    pub tokens: TokenStyle,
 }
 
 impl Plan {
@@ -131,6 +134,7 @@ impl Plan {
             topology: shape.topology,
             layers: overrides.layers,
             decoder: overrides.decoder,
+            tokens: overrides.tokens,
         })
     }
 

@@ -103,7 +103,10 @@ impl Shaping {
             (false, convs) => (None, convs),
         };
         let mut topology = Topology {
-            features: self.features(strides.len()),
+            features: given
+                .features
+                .clone()
+                .unwrap_or_else(|| self.features(strides.len())),
             blocks,
             convs,
             decoder_convs: given.decoder_blocks.clone(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Architecture, ModelError};
 use crate::graph::{Graph, remove_dead_nodes};
 use crate::nn::Mode;
-use crate::style::{DecoderStyle, LayerStyle};
+use crate::style::{DecoderStyle, LayerStyle, TokenStyle};
 use crate::tensor::Shape;
 
 /// What a network is made for.
@@ -67,6 +67,8 @@ pub struct Blueprint {
     pub layers: LayerStyle,
     /// What a U-Net's decoder does with skips and heads.
     pub decoder: DecoderStyle,
+    /// What the user decides of a transformer.
+    pub tokens: TokenStyle,
 }
 
 impl Blueprint {

@@ -90,23 +90,25 @@ impl Unetr {
         }
     }
 
-    /// The network whose stages are those of `plan`, with as many features of a token as the plan's last stage has.
+    /// The network whose stages are those of `plan`, with as many features of a token as the plan's last stage has, and a
+    /// transformer as the plan says, else with two blocks for each finer stage and heads of 64 features.
     pub fn of_blueprint(plan: &Blueprint) -> Self {
         let stages = plan.features.len();
         let finer = stages.saturating_sub(1);
         let embedding = plan.features.last().copied().unwrap_or(0);
-        let mut attention_heads = (embedding / HEAD).max(1);
-        while !embedding.is_multiple_of(attention_heads) {
-            attention_heads -= 1;
-        }
+        let tokens = plan.tokens;
         Self {
             in_channels: plan.form.channels,
             out_channels: plan.form.classes,
             extent: plan.form.extent,
             embedding,
-            depth: (2 * finer).clamp(DEPTHS[0], DEPTHS[1]),
-            attention_heads,
-            hidden: 4 * embedding,
+            depth: tokens
+                .blocks
+                .unwrap_or((2 * finer).clamp(DEPTHS[0], DEPTHS[1])),
+            attention_heads: tokens
+                .attention_heads
+                .unwrap_or_else(|| usual_heads(embedding)),
+            hidden: tokens.hidden.unwrap_or(4 * embedding),
             features: plan.features[..finer].to_vec(),
             kernels: plan.kernels[..finer].to_vec(),
             strides: plan.strides.clone(),
@@ -296,6 +298,13 @@ impl Unetr {
         logits.reverse();
         Ok(logits)
     }
+}
+
+/// Heads of about [`HEAD`] features, as many as divide the `embedding`.
+fn usual_heads(embedding: usize) -> usize {
+    let most = (embedding / HEAD).max(1);
+    let divides = |heads: &usize| embedding.is_multiple_of(*heads);
+    (1..=most).rev().find(divides).unwrap_or(1)
 }
 
 impl Architecture for Unetr {

@@ -36,7 +36,7 @@ pub use tokens::{
     Layer, as_row, layer_norm_layer, mixing_layer, patch_embedding, perceptron, token_layer,
 };
 
-pub use crate::style::{DecoderStyle, HeadStyle, LayerStyle, Nonlinearity, Norm};
+pub use crate::style::{DecoderStyle, HeadStyle, LayerStyle, Nonlinearity, Norm, TokenStyle};
 
 use crate::ops::activation::Activation;
 

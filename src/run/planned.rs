@@ -44,6 +44,7 @@ pub fn blueprint_of(plan: &Plan) -> Blueprint {
         heads: topology.heads(),
         layers: plan.layers,
         decoder: plan.decoder,
+        tokens: plan.tokens,
     }
 }
 

@@ -134,6 +134,7 @@ impl TrainConfig {
             max_stages: network.max_stages,
             planar: network.planar,
             stages: StageLists {
+                features: network.features.clone(),
                 kernels: network.kernels.clone(),
                 strides: network.strides.clone(),
                 encoder_blocks: network.encoder_blocks.clone(),
@@ -149,6 +150,7 @@ impl TrainConfig {
                 head_style: network.head_style,
                 attention_gates: network.attention_gates,
             },
+            tokens: network.tokens,
         }
     }
 
@@ -175,8 +177,10 @@ impl TrainConfig {
         config.batch.patch = Some(plan.patch);
         config.batch.spacing = Some(plan.preprocessing.spacing);
         let (topology, network) = (&plan.topology, &mut config.network);
-        network.base_features = topology.features.first().copied();
-        network.max_features = topology.features.iter().max().copied();
+        if network.features.is_none() {
+            network.base_features = topology.features.first().copied();
+            network.max_features = topology.features.iter().max().copied();
+        }
         network.max_stages = Some(topology.stages());
         network.model = plan.model.clone();
         network.residual = topology.blocks.is_some();

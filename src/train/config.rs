@@ -9,7 +9,7 @@ use crate::losses::{LossConfig, Supervision};
 use crate::models::{ModelError, check_decoder, planned_model};
 use crate::ops::loss::MAX_CLASSES;
 use crate::optim::{OptimizerConfig, Schedule};
-use crate::style::{HeadStyle, Nonlinearity, Norm, name_or_table};
+use crate::style::{HeadStyle, Nonlinearity, Norm, TokenStyle, name_or_table};
 use crate::tensor::Element;
 
 /// A TOML file with every key and its default, explained; `voxseg train --help` prints it.
@@ -174,6 +174,9 @@ pub struct NetworkConfig {
     pub model: Option<String>,
     /// Channels of the finest stage; doubled with each stage up to `max_features`.
     pub base_features: Option<usize>,
+    /// Channels of each stage, finest first, instead of `base_features` and `max_features`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub features: Option<Vec<usize>>,
     /// The most channels of a stage.
     pub max_features: Option<usize>,
     /// Most stages.
@@ -197,6 +200,9 @@ pub struct NetworkConfig {
     pub head_style: HeadStyle,
     /// Whether an attention gate weighs the voxels of each skip of a U-Net.
     pub attention_gates: bool,
+    /// The transformer of a network on tokens.
+    #[serde(skip_serializing_if = "TokenStyle::is_planned")]
+    pub tokens: TokenStyle,
     /// Share of the channels that are dropped after each convolution in training.
     pub dropout: f32,
     /// Normalisation after each convolution.

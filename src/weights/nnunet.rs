@@ -319,6 +319,7 @@ impl Source<'_> {
             topology,
             layers,
             decoder: Default::default(),
+            tokens: Default::default(),
         })
     }
 

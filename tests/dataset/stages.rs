@@ -14,6 +14,7 @@ fn lists_of_stages_take_the_place_of_the_rule() {
     let strides = vec![[1; 3], [1, 2, 4], [3, 2, 1]];
     let mut overrides = Overrides {
         stages: StageLists {
+            features: None,
             kernels: Some(kernels.clone()),
             strides: Some(strides.clone()),
             encoder_blocks: Some(vec![1, 2, 3]),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use voxseg::graph::Graph;
 use voxseg::losses::LossConfig;
 use voxseg::models::{Blueprint, Form, MODELS, Network, Task};
-use voxseg::nn::{DecoderStyle, LayerStyle, Mode};
+use voxseg::nn::{DecoderStyle, LayerStyle, Mode, TokenStyle};
 use voxseg::ops::Build;
 use voxseg::optim::OptimizerConfig;
 use voxseg::tensor::Shape;
@@ -29,6 +29,7 @@ fn blueprints() -> [(&'static str, Blueprint); 3] {
         heads: vec![0, 1],
         layers: LayerStyle::default(),
         decoder: DecoderStyle::default(),
+        tokens: TokenStyle::default(),
     };
     [
         (

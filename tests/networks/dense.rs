@@ -5,7 +5,7 @@ use voxseg::models::{
     Architecture, Blueprint, Counts, DenseNet, DenseStage, DenseUNet, Form, Network, dense_unet_of,
     densenet121, densenet161, densenet169, densenet201, fc_densenet56, fc_densenet103, model,
 };
-use voxseg::nn::{DecoderStyle, LayerStyle};
+use voxseg::nn::{DecoderStyle, LayerStyle, TokenStyle};
 use voxseg::optim::OptimizerConfig;
 use voxseg::tensor::Shape;
 use voxseg::train::{TargetForm, training_step};
@@ -112,6 +112,7 @@ fn anisotropic() -> Blueprint {
         heads: vec![0, 1],
         layers: LayerStyle::default(),
         decoder: DecoderStyle::default(),
+        tokens: TokenStyle::default(),
     }
 }
 

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use voxseg::graph::{Executor, Graph, Parameters, Program, ProgramOptions, remove_dead_nodes};
 use voxseg::losses::LossConfig;
 use voxseg::models::{Blueprint, Form, MODELS, Network, planned_model};
-use voxseg::nn::{DecoderStyle, LayerStyle, Mode};
+use voxseg::nn::{DecoderStyle, LayerStyle, Mode, TokenStyle};
 use voxseg::ops::ValueId;
 use voxseg::ops::dropout::seed_bits;
 use voxseg::optim::OptimizerConfig;
@@ -83,6 +83,7 @@ impl Lesson {
             heads: vec![0, 1],
             layers: LayerStyle::default(),
             decoder: DecoderStyle::default(),
+            tokens: TokenStyle::default(),
         }
     }
 

@@ -5,7 +5,7 @@ use voxseg::dataset::{Dataset, Plan};
 use voxseg::gpu::AdapterClass;
 use voxseg::losses::{LossConfig, Supervision};
 use voxseg::models::plain_unet_of;
-use voxseg::nn::{HeadStyle, Nonlinearity, Norm};
+use voxseg::nn::{HeadStyle, Nonlinearity, Norm, TokenStyle};
 use voxseg::ops::loss::PixelLoss;
 use voxseg::optim::{OptimizerConfig, Schedule};
 use voxseg::run::{RunFolder, blueprint_of};
@@ -40,6 +40,7 @@ fn full() -> TrainConfig {
         network: NetworkConfig {
             model: Some("nnunet3d".into()),
             base_features: Some(1),
+            features: Some(vec![1; 2]),
             max_features: Some(1),
             max_stages: Some(2),
             residual: true,
@@ -51,6 +52,10 @@ fn full() -> TrainConfig {
             heads: Some(vec![0]),
             head_style: HeadStyle::Separate,
             attention_gates: false,
+            tokens: TokenStyle {
+                blocks: Some(1),
+                ..TokenStyle::default()
+            },
             dropout: 0.5,
             norm: Norm::None,
             activation: Nonlinearity::Relu,
@@ -127,7 +132,9 @@ fn the_example_has_every_key_and_no_other() {
             _ => format!("{line}\n"),
         })
         .collect();
-    let read: TrainConfig = toml::from_str(&uncommented).unwrap();
+    let mut read: TrainConfig = toml::from_str(&uncommented).unwrap();
+    // They stand for the two keys before them.
+    read.network.features = None;
     read.validate().unwrap();
     let full = toml::Table::try_from(full()).unwrap();
     assert_eq!(keys(&toml::from_str(&uncommented).unwrap()), keys(&full));
@@ -146,8 +153,13 @@ fn a_run_writes_down_every_choice_and_they_give_the_same_run_again() {
     let first = RunFolder::new(root.join("run"));
     let text = std::fs::read_to_string(first.config()).unwrap();
     let mut expected = keys(&toml::Table::try_from(full()).unwrap());
-    // There are none, which TOML can only say by silence.
-    let silent = ["loss.class_weights", "memory_budget"];
+    // There are none, which TOML can only say by silence; and the features follow from the first and the most.
+    let silent = [
+        "loss.class_weights",
+        "memory_budget",
+        "network.features",
+        "network.tokens",
+    ];
     expected.retain(|key| !silent.contains(&key.as_str()));
     assert_eq!(keys(&toml::from_str(&text).unwrap()), expected);
 
@@ -259,6 +271,18 @@ fn keys_of_the_network_that_make_no_sense_are_named() {
         (
             "encoder_blocks = [1, 1]\ndecoder_blocks = [1, 1]",
             ["network.decoder_blocks", "a list of 1", "2 entries"],
+        ),
+        (
+            "features = [4, 8]\nbase_features = 4",
+            ["network.features", "base_features", "[4, 8]"],
+        ),
+        (
+            "features = [4, 0]",
+            ["network.features", "from 1", "[4, 0]"],
+        ),
+        (
+            "tokens = { attention_heads = 0 }",
+            ["network.tokens.attention_heads", "from 1", "0"],
         ),
         (
             "planar = true\nkernels = [[3, 3, 3], [3, 3, 3]]",

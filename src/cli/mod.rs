@@ -16,6 +16,7 @@ mod models;
 mod numbers;
 mod output;
 mod predict;
+mod runs;
 mod train;
 mod training;
 mod watch;
@@ -117,16 +118,7 @@ enum Verb {
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            return match error.print() {
-                _ if error.use_stderr() => ExitCode::from(2),
-                Err(failure) if failure.kind() != std::io::ErrorKind::BrokenPipe => {
-                    Output::new(false).error(&CliError::Stdout(failure));
-                    ExitCode::FAILURE
-                }
-                _ => ExitCode::SUCCESS,
-            };
-        }
+        Err(error) => return no_verb(&error),
     };
     let output = Output::new(cli.common.json);
     let result = match cli.verb {
@@ -147,5 +139,26 @@ pub fn run() -> ExitCode {
             output.error(&error);
             ExitCode::from(error.exit_code())
         }
+    }
+}
+
+/// Prints what clap says instead of running a verb: help, or what is wrong with the arguments.
+fn no_verb(error: &clap::Error) -> ExitCode {
+    let printed = error.print();
+    if error.use_stderr() {
+        // The flags were not understood, so that it cannot be asked whether this one was given.
+        if std::env::args_os().any(|argument| argument == "--json") {
+            let text = error.to_string();
+            let text = text.strip_prefix("error: ").unwrap_or(&text);
+            Output::error_document(text.trim_end(), 2);
+        }
+        return ExitCode::from(2);
+    }
+    match printed {
+        Err(failure) if failure.kind() != std::io::ErrorKind::BrokenPipe => {
+            Output::new(false).error(&CliError::Stdout(failure));
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
     }
 }

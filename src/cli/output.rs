@@ -51,12 +51,14 @@ impl Output {
     pub fn error(&self, error: &CliError) {
         let _ = writeln!(std::io::stderr().lock(), "error: {error}");
         if self.json && !error.is_told() {
-            let document = serde_json::json!({
-                "error": error.to_string(),
-                "exit_code": error.exit_code(),
-            });
-            let _ = writeln!(std::io::stdout().lock(), "{document:#}");
+            Self::error_document(&error.to_string(), error.exit_code());
         }
+    }
+
+    /// The document of an error on stdout.
+    pub fn error_document(error: &str, exit_code: u8) {
+        let document = serde_json::json!({ "error": error, "exit_code": exit_code });
+        let _ = writeln!(std::io::stdout().lock(), "{document:#}");
     }
 
     /// A progress bar of `total` `unit`s of which `done` were done before, with throughput and time left; hidden where

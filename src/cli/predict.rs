@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::error::INTERRUPTED;
 use super::interrupt::Interrupt;
+use super::runs::Trained;
 use super::{CliError, Common, Output};
 use crate::dataset::{Case, DatasetError, Plan, find_readable_images, is_picture};
 use crate::gpu::Gpu;
@@ -104,6 +105,7 @@ pub fn run(args: &PredictArgs, common: &Common, output: &Output) -> Result<(), C
         );
         return Err(CliError::Usage(message));
     }
+    check_paths(args)?;
     let gpu = pollster::block_on(Gpu::open(&common.gpu_options()))?;
     output.news(&format!("adapter: {}", gpu.describe()));
     let model = Model::load_as(&args.run, args.checkpoint.into(), args.precision, gpu)?;
@@ -129,6 +131,23 @@ pub fn run(args: &PredictArgs, common: &Common, output: &Output) -> Result<(), C
     }
     output.result(&list.join("\n"), &document)?;
     error.map_or(Ok(()), Err)
+}
+
+/// Refuses what is no run of a network that segments, and images that are not there, before a device is opened.
+fn check_paths(args: &PredictArgs) -> Result<(), CliError> {
+    let wanted = "the folder that `voxseg train -o` wrote";
+    if let Trained::Classifier(_) = Trained::at(&args.run, wanted)? {
+        let problem =
+            "is the run of a classifier, which segments nothing; use `voxseg classify predict`";
+        return Err(CliError::input(&args.run, problem));
+    }
+    match args.input.iter().find(|path| !path.exists()) {
+        Some(path) => Err(CliError::input(
+            path,
+            "no such file or folder; give a folder of images, or the images of one case",
+        )),
+        None => Ok(()),
+    }
 }
 
 /// What became of the cases.

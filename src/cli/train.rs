@@ -13,6 +13,7 @@ use crate::metrics::Convention;
 use crate::run::RunFolder;
 use crate::train::{CONFIG_EXAMPLE, Fold, LogLine, TrainConfig, TrainOptions, TrainReport, train};
 use crate::volume::read_geometry;
+use crate::words::counted;
 
 /// Examples of the command line.
 const EXAMPLES: &str = "\
@@ -150,9 +151,11 @@ fn describe(folder: &RunFolder, report: &TrainReport) -> (String, serde_json::Va
         "steps": steps,
         "checkpoint": folder.last().display().to_string(),
         "memory": report.memory,
-        "complete": report.was_complete,
+        "complete": true,
+        "was_complete": report.was_complete,
     });
-    let mut text = format!("{steps} steps, weights in {}", folder.last().display());
+    let done = counted(steps as usize, "step");
+    let mut text = format!("{done}, weights in {}", folder.last().display());
     if report.was_complete {
         text = format!(
             "{} was complete already: {text}. For more steps start a new run with --steps: the learning rate falls over all steps of a run, so that more of them are another run",

@@ -93,7 +93,7 @@ pub enum TrainError {
     #[error("{path} already holds a run. Continue it with --resume, or give another folder", path = .0.display())]
     RunExists(PathBuf),
     /// The run was trained on other data.
-    #[error("{run} was trained on {trained}, but {dataset} has {given}. Give the data set of the run, or start a new run in another folder", run = run.display(), dataset = dataset.display())]
+    #[error("{run} was trained on {trained}, but {dataset} has {given}. {remedy}", run = run.display(), dataset = dataset.display())]
     OtherData {
         /// The run.
         run: PathBuf,
@@ -103,6 +103,8 @@ pub enum TrainError {
         dataset: PathBuf,
         /// What that has instead.
         given: String,
+        /// What to do.
+        remedy: String,
     },
     /// The caller asked for an end.
     #[error("stopped after step {step}; go on with --resume")]

@@ -88,11 +88,10 @@ fn refuse_other_network(config: &TrainConfig, plan: &Plan) -> Result<(), ConfigE
 /// The weights of others in `file` for the network of `plan`. `tell` hears how many there are, and which heads start anew:
 /// those for another number of classes, and those for training alone that the file has not.
 pub(super) fn foreign(
-    file: &Path,
+    mut file: WeightsFile,
     plan: &Plan,
     tell: impl Fn(String),
 ) -> Result<Inherited, TrainError> {
-    let mut file = WeightsFile::open(file)?;
     let wanted = plan_tensors(plan)?;
     let heads = training_heads(plan)?;
     let FittedBody { fitted, absent } = fit_body(&mut file, &wanted, plan.classes(), &heads)?;

@@ -13,6 +13,7 @@ use crate::dataset::{
 use crate::gpu::AdapterClass;
 use crate::hash::Fnv;
 use crate::run::{RunFolder, RunLock};
+use crate::weights::WeightsFile;
 use crate::words::extent;
 
 /// The configuration with every choice made, and the plan.
@@ -75,7 +76,8 @@ impl Setup {
             return Self::make(dataset, folder, &config, None, class, observe);
         }
         let plan = Plan::read(&folder.plan())?;
-        check_same_kind(&plan, dataset, folder)?;
+        let remedy = || "Give the data set of the run, or start a new run in another folder".into();
+        check_same_kind(&plan, dataset, folder, remedy)?;
         let chosen = config.with_choices(&plan, class);
         Ok(Self {
             is_unwritten: chosen != config,
@@ -102,6 +104,8 @@ impl Setup {
         observe: &(dyn Fn(Event) + Sync),
     ) -> Result<Self, TrainError> {
         config.validate_for(&dataset.description.labels)?;
+        // Before all cases are read.
+        let weights = weights.map(WeightsFile::open).transpose()?;
         make_room(folder)?;
         // First, so that a run that is killed while it measures its data can be resumed; but not without its weights.
         if weights.is_none() {
@@ -124,7 +128,13 @@ impl Setup {
         config.validate_for(&dataset.description.labels)?;
         check_case_count(dataset)?;
         let (plan, weights) = inherited(source, config)?;
-        check_same_kind(&plan, dataset, source)?;
+        let remedy = || {
+            let run = source.root().display();
+            format!(
+                "Give a data set with the channels and labels of the run, or begin with its weights alone, whose heads start anew for other labels: `voxseg export {run} -o W.safetensors`, then `voxseg train --weights W.safetensors`"
+            )
+        };
+        check_same_kind(&plan, dataset, source, remedy)?;
         make_room(folder)?;
         weights.write(&folder.start())?;
         plan.write(&folder.plan())?;
@@ -141,7 +151,7 @@ impl Setup {
         dataset: &Dataset,
         folder: &RunFolder,
         config: &TrainConfig,
-        weights: Option<&Path>,
+        weights: Option<WeightsFile>,
         class: AdapterClass,
         observe: &(dyn Fn(Event) + Sync),
     ) -> Result<Self, TrainError> {
@@ -259,8 +269,13 @@ fn with_all_problems(
     }
 }
 
-/// Refuses a data set whose channels or labels are not those that the run was planned for.
-fn check_same_kind(plan: &Plan, dataset: &Dataset, folder: &RunFolder) -> Result<(), TrainError> {
+/// Refuses a data set whose channels or labels are not those that the run was planned for; `remedy` says what to do then.
+fn check_same_kind(
+    plan: &Plan,
+    dataset: &Dataset,
+    folder: &RunFolder,
+    remedy: impl FnOnce() -> String,
+) -> Result<(), TrainError> {
     let found = &dataset.description;
     let trained = plan
         .preprocessing
@@ -275,5 +290,6 @@ fn check_same_kind(plan: &Plan, dataset: &Dataset, folder: &RunFolder) -> Result
         trained: plan.data_text(),
         dataset: dataset.path.clone(),
         given: data_text(&found.channel_names, &found.file_ending, &found.labels),
+        remedy: remedy(),
     })
 }

@@ -10,7 +10,10 @@ use crate::models::ModelError;
 use crate::run::checkpoint::CheckpointError;
 
 /// Names of a list that a message shows.
-const SHOWN: usize = 8;
+const SHOWN: usize = 4;
+
+/// The name of a V-Net's PReLU in MONAI, before a number.
+const SLOPES: &str = ".act_function";
 
 /// Why weights cannot be read, matched or written.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +92,7 @@ pub enum WeightsError {
         reason: String,
     },
     /// The tensors are not those of the network.
-    #[error("{} does not fit the network: {misfit}. Give the weights of this very architecture: stages, features, kernels, channels and classes must be the same", path.display())]
+    #[error("{} does not fit the network: {misfit}\n{}", path.display(), misfit.remedy())]
     Misfit {
         /// The file.
         path: PathBuf,
@@ -186,6 +189,8 @@ pub struct Misfit {
     pub unexpected: Vec<String>,
     /// Names that both have in different shapes.
     pub misshapen: Vec<Misshapen>,
+    /// How many tensors the network has; 0 where that is not known.
+    pub wanted: usize,
 }
 
 impl Misfit {
@@ -193,10 +198,34 @@ impl Misfit {
     pub fn is_empty(&self) -> bool {
         self.missing.is_empty() && self.unexpected.is_empty() && self.misshapen.is_empty()
     }
+
+    /// Whether the file has no tensor of the network.
+    fn is_of_another(&self) -> bool {
+        self.wanted > 0 && self.missing.len() == self.wanted
+    }
+
+    /// What to do.
+    fn remedy(&self) -> &'static str {
+        let lacks_slopes = self.missing.iter().all(|name| name.contains(SLOPES));
+        let is_else_whole = self.unexpected.is_empty() && self.misshapen.is_empty();
+        match lacks_slopes && is_else_whole && !self.missing.is_empty() {
+            true => {
+                "Only the slopes of the PReLUs are missing: a V-Net with ELUs has none, give --model vnet_elu"
+            }
+            false => {
+                "Give the weights of this very architecture: stages, features, kernels, channels and classes must be the same"
+            }
+        }
+    }
 }
 
 impl std::fmt::Display for Misfit {
+    /// A line for each kind of difference.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.is_of_another() {
+            true => "it holds another network, none of whose tensors is of this one",
+            false => "its tensors are not those",
+        })?;
         let misshapen = self.misshapen.iter().map(|m| {
             let Misshapen {
                 name,
@@ -210,17 +239,14 @@ impl std::fmt::Display for Misfit {
             ("unexpected", self.unexpected.clone()),
             ("misshapen", misshapen.collect()),
         ];
-        let told = lists.iter().filter(|(_, list)| !list.is_empty());
-        let texts: Vec<String> = told
-            .map(|(what, list)| {
-                let shown = list[..list.len().min(SHOWN)].join(", ");
-                let more = match list.len().saturating_sub(SHOWN) {
-                    0 => String::new(),
-                    n => format!(" and {n} more"),
-                };
-                format!("{} {what}: {shown}{more}", list.len())
-            })
-            .collect();
-        f.write_str(&texts.join("; "))
+        for (what, list) in lists.iter().filter(|(_, list)| !list.is_empty()) {
+            let shown = list[..list.len().min(SHOWN)].join(", ");
+            let more = match list.len().saturating_sub(SHOWN) {
+                0 => String::new(),
+                n => format!(" and {n} more"),
+            };
+            write!(f, "\n{} {what}: {shown}{more}", list.len())?;
+        }
+        Ok(())
     }
 }

@@ -12,6 +12,7 @@ use super::element::StoredType;
 use super::error::WeightsError;
 use super::pickle::{self, Fault, MOST_VALUES};
 use super::value::{Place, Storage, Value, Values, View};
+use crate::run::RunFolder;
 
 /// What torch.save wrote before version 1.6 begins with: protocol 2 and a number of PyTorch's.
 const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
@@ -60,6 +61,9 @@ impl WeightsFile {
     /// # Errors
     /// [`WeightsError`]: a file of another kind, a damaged one, one that asks for code to be run.
     pub fn open(path: &Path) -> Result<Self, WeightsError> {
+        if path.is_dir() {
+            return Err(WeightsError::input(path, folder_instead(path)));
+        }
         let read = |source| WeightsError::read(path, source);
         let mut head = Vec::new();
         let file = File::open(path).map_err(read)?;
@@ -74,7 +78,7 @@ impl WeightsFile {
             head if head.starts_with(LEGACY) => Err(WeightsError::OtherForm {
                 path: path.to_owned(),
                 what: "in the form of PyTorch before 1.6",
-                expression: "torch.load(OLD)",
+                expression: "torch.load(OLD, weights_only=True)",
             }),
             [0x80, 2..=5, ..] => Err(unknown("it is a bare pickle")),
             [] => Err(unknown("it is empty")),
@@ -164,8 +168,8 @@ impl WeightsFile {
     /// The numbers of a tensor in the order of its axes, the last fastest, as f32. Those of 64 bits are rounded.
     ///
     /// # Errors
-    /// [`WeightsError::Tensor`] where there is none of that name, or where it reaches beyond its storage;
-    /// [`WeightsError::Damaged`] where its storage is cut off.
+    /// [`WeightsError::Tensor`] where there is none of that name, where it reaches beyond its storage, or where a number of
+    /// it is not finite; [`WeightsError::Damaged`] where its storage is cut off.
     pub fn read(&mut self, name: &str) -> Result<Vec<f32>, WeightsError> {
         let Some(view) = self.tensors.get(name).cloned() else {
             return Err(WeightsError::Tensor {
@@ -179,11 +183,26 @@ impl WeightsFile {
 
     /// The numbers of `view`, which errors call `name`.
     pub(super) fn read_view(&mut self, name: &str, view: &View) -> Result<Vec<f32>, WeightsError> {
-        let len = view.checked_len().map_err(|reason| WeightsError::Tensor {
-            path: self.path.clone(),
+        let refused = |path: &Path, reason| WeightsError::Tensor {
+            path: path.to_owned(),
             name: name.to_owned(),
             reason,
-        })?;
+        };
+        let len = view.checked_len().map_err(|r| refused(&self.path, r))?;
+        let values = self.gather(view, len)?;
+        match values.iter().position(|value| !value.is_finite()) {
+            None => Ok(values),
+            Some(at) => Err(refused(
+                &self.path,
+                format!(
+                    "element {at} of {len} is {}, so that no result would be a number; give a checkpoint from before its training diverged",
+                    values[at]
+                ),
+            )),
+        }
+    }
+
+    fn gather(&mut self, view: &View, len: usize) -> Result<Vec<f32>, WeightsError> {
         match &self.source {
             Source::Safetensors(bytes) => {
                 let from: usize = view.storage.key.parse().unwrap_or(usize::MAX);
@@ -248,6 +267,16 @@ impl WeightsFile {
     /// Where the tensor `name` lies.
     pub(super) fn view(&self, name: &str) -> Option<&View> {
         self.tensors.get(name)
+    }
+}
+
+/// What to give instead of a folder.
+fn folder_instead(path: &Path) -> &'static str {
+    match RunFolder::new(path).plan().is_file() {
+        true => {
+            "is the folder of a run; `voxseg train --from` begins with a run, and `voxseg export` writes its weights as a file"
+        }
+        false => "is a folder; give a file of weights (.pth, .pt, .safetensors)",
     }
 }
 

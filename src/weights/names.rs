@@ -101,7 +101,10 @@ fn matched(
             .any(|shape: &Vec<usize>| shape.len() == axes)
     };
     let planar = has_axes(4) && !has_axes(5);
-    let mut misfit = Misfit::default();
+    let mut misfit = Misfit {
+        wanted: wanted.len(),
+        ..Misfit::default()
+    };
     let mut left = Vec::new();
     for (name, &NetworkTensor { shape, axes }) in wanted {
         match found.get(name) {

@@ -87,6 +87,7 @@ impl ImportedModel {
     /// not have; those of the weights.
     pub fn read(folder: &Path, choice: &ModelChoice) -> Result<Self, WeightsError> {
         let path = folder.join("plans.json");
+        check_folder(folder, &path)?;
         let text = std::fs::read_to_string(&path).map_err(|e| WeightsError::read(&path, e))?;
         let plans: Plans = parsed(&path, serde_json::from_str(&text))?;
         let description = Description::read(folder)?;
@@ -152,6 +153,18 @@ impl ImportedModel {
         }
         Ok(self.plan.write(&run.plan())?)
     }
+}
+
+/// Refuses what is no folder of a model, and such a folder's folds and parents.
+fn check_folder(folder: &Path, plans: &Path) -> Result<(), WeightsError> {
+    let problem = match folder {
+        _ if plans.exists() => return Ok(()),
+        folder if folder.is_dir() => "has no plans.json",
+        folder if folder.exists() => "is a file",
+        _ => "no such folder",
+    };
+    let wanted = "give the folder of a trained model of nnU-Net v2, TRAINER__PLANS__CONFIGURATION, with plans.json in it";
+    Err(WeightsError::input(folder, format!("{problem}; {wanted}")))
 }
 
 /// The fold of fold_K/CHECKPOINT.

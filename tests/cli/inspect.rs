@@ -168,6 +168,7 @@ fn what_is_no_network_is_refused() {
     let folder = Folder::new();
     let empty = folder.path("pred").display().to_string();
     inspect(&[&empty]).refused(&["pred", "no plan.json", "voxseg train"]);
+    inspect(&["nowhere"]).refused(&["nowhere", "no such folder", "voxseg train"]);
 }
 
 #[cfg(target_os = "linux")]

@@ -45,6 +45,12 @@ fn unknown_flags_and_verbs_are_the_users_fault() {
         let variant = format!("{family}={}", names[0]);
         Run::of(voxseg().args(["devices", "--variant", &variant])).succeeded();
     }
+    let run = Run::of(voxseg().args(["train", "--json", "--no-such-flag"]));
+    assert_eq!(run.code, Some(2), "{run:#?}");
+    let document = run.json();
+    let text = document["error"].as_str().expect("a text");
+    assert!(text.starts_with("unexpected argument"), "{text}");
+    assert_eq!(document["exit_code"], 2);
     let bare = Run::of(&mut voxseg());
     assert_eq!(bare.code, Some(2));
     assert!(bare.stderr.contains("Usage:"), "{bare:#?}");

@@ -2,10 +2,14 @@
 
 use std::path::PathBuf;
 
+use voxseg::run::{RunFolder, checkpoint};
 use voxseg::volume::Geometry;
 use voxseg::weights::WeightsFile;
 
 use crate::harness::{Block, Folder, Run, voxseg};
+use crate::phantom::Phantom;
+use crate::runs::{QUICK, folder_with, train};
+use crate::shapes::write_shapes;
 
 fn model(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -117,8 +121,101 @@ fn what_cannot_be_imported_or_exported_says_why() {
     let folder = Folder::new();
     let in_folder =
         |arguments: &[&str]| Run::of(voxseg().args(arguments).current_dir(folder.root()));
-    in_folder(&["import", "nnunet", "nowhere", "-o", "run"]).refused(&["nowhere/plans.json"]);
-    in_folder(&["export", "pred", "-o", "a.safetensors"]).refused(&["pred/plan.json", "run"]);
-    in_folder(&["export", "pred", "-o", "a.pth"]).refused(&["a.pth", ".safetensors"]);
+    let import = |dir: &str| in_folder(&["import", "nnunet", dir, "-o", "run"]);
+    let wanted = "TRAINER__PLANS__CONFIGURATION";
+    import("nowhere").refused(&["nowhere", "no such folder", wanted]);
+    import("pred").refused(&["pred", "no plans.json", wanted]);
+    folder.bytes("file", b"");
+    import("file").refused(&["is a file", wanted]);
+    let export = |run: &str, file: &str| in_folder(&["export", run, "-o", file]);
+    export("pred", "a.safetensors").refused(&["pred", "no plan.json"]);
+    export("nowhere", "a.safetensors").refused(&["nowhere", "no such folder"]);
+    export("pred", "a.pth").refused(&["a.pth", ".safetensors"]);
     assert!(!folder.path("run").exists());
+}
+
+#[test]
+fn an_import_is_inspected_by_its_plan_alone_and_its_weights_are_not_written_over_a_file() {
+    let folder = Folder::new();
+    let in_folder =
+        |arguments: &[&str]| Run::of(voxseg().args(arguments).current_dir(folder.root()));
+    let dir = model("residual_3d");
+    in_folder(&["import", "nnunet", dir.to_str().unwrap(), "-o", "run"]).succeeded();
+    std::fs::remove_file(folder.path("run/config.toml")).unwrap();
+    let told = in_folder(&["inspect", "run", "--json"]).succeeded();
+    assert!(told.stderr.contains("no config.toml"), "{told:#?}");
+    let parameters = told.json()["parameters"].clone();
+    let export = ["export", "run", "-o", "a.safetensors", "--json"];
+    let written = in_folder(&export).succeeded().json();
+    assert_eq!(written["parameters"], parameters);
+    let again = in_folder(&export);
+    assert!(again.stderr.contains("--force"), "{again:#?}");
+    in_folder(&[&export[..], &["--force"]].concat()).succeeded();
+}
+
+#[test]
+fn a_classifier_is_inspected_and_written_and_read_again() {
+    let folder = Folder::new();
+    write_shapes(&folder.path("data"), 4, 1);
+    let in_folder =
+        |arguments: &[&str]| Run::of(voxseg().args(arguments).current_dir(folder.root()));
+    // Its tensors are vectors, windows, a matrix and running statistics.
+    let train = ["classify", "train", "data", "--model", "mobilenet_v1_025"];
+    let quick = ["--steps", "1", "--batch", "4"];
+    in_folder(&[&train[..], &quick, &["-o", "run"]].concat()).succeeded();
+
+    let text = in_folder(&["inspect", "run"]).succeeded().stdout;
+    assert!(text.contains("24"), "{text}");
+    let predict = ["predict", "run", "-i", "data", "-o", "out"];
+    in_folder(&predict).refused(&["run", "voxseg classify predict"]);
+
+    in_folder(&["export", "run", "-o", "w.safetensors"]).succeeded();
+    let mut file = WeightsFile::open(&folder.path("w.safetensors")).unwrap();
+    let last = RunFolder::new(folder.path("run")).last();
+    let kept = checkpoint::load(&last).unwrap().tensors;
+    let names: Vec<String> = file.shapes().map(|(name, _)| name.to_owned()).collect();
+    assert!(names.iter().any(|name| name.ends_with(".running_var")));
+    for name in &names {
+        assert_eq!(file.read(name).unwrap(), kept[name].data, "{name}");
+    }
+    let is_planar = file.shapes().all(|(_, shape)| shape.len() <= 4);
+    assert!(is_planar, "windows have no depth in PyTorch");
+    let from = ["-o", "next", "--from", "w.safetensors"];
+    let told = in_folder(&[&train[..], &quick, &from].concat()).succeeded();
+    let all = format!("all {} tensors from w.safetensors", names.len());
+    assert!(told.stderr.contains(&all), "no `{all}` in {told:#?}");
+}
+
+#[test]
+fn what_a_run_begins_with_is_told_or_refused_with_the_way_out() {
+    let folder = folder_with(&Phantom::balls(2));
+    let in_folder =
+        |arguments: &[&str]| Run::of(voxseg().args(arguments).current_dir(folder.root()));
+    let report = train(&folder, &[&QUICK[..], &["--json"]].concat()).succeeded();
+    let report = report.json();
+    assert_eq!(report["complete"], true);
+    assert_eq!(report["was_complete"], false);
+    let again = train(&folder, &["--resume", "--json"]).succeeded().json();
+    assert_eq!(again["complete"], true);
+    assert_eq!(again["was_complete"], true);
+
+    in_folder(&["export", "run", "-o", "w.safetensors"]).succeeded();
+    let next = ["train", "data", "-o", "next", "--config", "quick.toml"];
+    let with = |weights: &str| in_folder(&[&next[..], &["--weights", weights]].concat());
+    with("run").refused(&["run", "--from"]);
+    with("pred").refused(&["pred", "is a folder", ".pth"]);
+    let told = with("w.safetensors").succeeded();
+    let line = " tensors are those of w.safetensors";
+    assert!(told.stderr.contains(line), "{told:#?}");
+
+    std::fs::remove_dir_all(folder.path("data")).unwrap();
+    let other = Phantom {
+        labels: serde_json::json!({"background": 0, "sphere": 1}),
+        ..Phantom::balls(2)
+    };
+    other.write(&folder.path("data"));
+    let from = ["train", "data", "-o", "last", "--from", "run"];
+    in_folder(&from).refused(&["sphere", "voxseg export run", "--weights W.safetensors"]);
+    let images = ["predict", "run", "-i", "nosuch", "-o", "out"];
+    in_folder(&images).refused(&["nosuch", "no such file or folder"]);
 }

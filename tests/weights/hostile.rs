@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rawzip::ZipArchiveWriter;
+use voxseg::run::{Entry, write_safetensors};
 use voxseg::weights::{WeightsError, WeightsFile};
 
 use crate::fixture;
@@ -396,4 +397,26 @@ fn other_forms_are_refused_with_what_to_do() {
     }
     let missing = WeightsFile::open(&folder.path().join("none.pth")).unwrap_err();
     assert!(missing.is_users_fault() && missing.to_string().contains("none.pth"));
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_refused_by_the_name_of_their_tensor() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("diverged.safetensors");
+    for (bad, word) in [(f32::NAN, "NaN"), (f32::NEG_INFINITY, "-inf")] {
+        let entries = [("whole", [0.0, 1.0, 2.0]), ("lost", [0.0, bad, 2.0])];
+        let entries = entries.each_ref().map(|(name, data)| Entry {
+            name,
+            shape: &[3],
+            data,
+        });
+        write_safetensors(&path, &entries, serde_json::json!({})).unwrap();
+        let mut file = WeightsFile::open(&path).unwrap();
+        assert_eq!(file.read("whole").unwrap(), [0.0, 1.0, 2.0]);
+        let text = file.read("lost").unwrap_err().to_string();
+        assert!(
+            text.contains("`lost`: element 1 of 3") && text.contains(word),
+            "{text}"
+        );
+    }
 }

@@ -270,7 +270,30 @@ fn a_wrong_network_lists_all_that_differs() {
     );
 
     let (_, text) = misfit(residual_2d());
-    assert!(text.contains(" more; "), "long lists are cut: {text}");
+    assert!(text.contains(" more\n"), "long lists are cut: {text}");
+}
+
+#[test]
+fn another_network_and_a_v_net_without_prelus_are_told() {
+    let path = fixture("nnunet/plain_3d/fold_0/checkpoint_final.pth");
+    let renamed: BTreeMap<_, _> = wanted(&plain_3d())
+        .into_iter()
+        .map(|(name, tensor)| (format!("down.{name}"), tensor))
+        .collect();
+    let text = fit(&mut open(&path), &renamed).unwrap_err().to_string();
+    assert!(text.contains("holds another network"), "{text}");
+    assert_eq!(text.lines().count(), 4, "{text}");
+
+    let mut slopes = wanted(&plain_3d());
+    let slope = *slopes.values().next().expect("a tensor");
+    slopes.insert("down_tr32.act_function1.weight".into(), slope);
+    let text = fit(&mut open(&path), &slopes).unwrap_err().to_string();
+    assert!(!text.contains("another network"), "{text}");
+    assert!(
+        text.contains("1 missing: down_tr32.act_function1.weight")
+            && text.contains("--model vnet_elu"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::InspectArgs;
 use crate::bytes::Bytes;
+use crate::classify::Description;
+use crate::cli::runs::Trained;
 use crate::cli::{CliError, Common, Output};
 use crate::dataset::{DESCRIPTION_FILE, Dataset, Plan};
 use crate::losses::LossConfig;
@@ -53,7 +55,7 @@ impl Subject {
     pub fn of(args: &InspectArgs, common: &Common, output: &Output) -> Result<Self, CliError> {
         let mut subject = match (&args.run, &args.network) {
             (Some(folder), _) if is_dataset(folder) => Self::of_dataset(folder, common, output)?,
-            (Some(run), _) => Self::of_run(run)?,
+            (Some(run), _) => Self::of_run(run, output)?,
             (None, Some(name)) => Self::named(name, args)?,
             (None, None) => return Err(CliError::Usage("give RUN or --network".into())),
         };
@@ -110,14 +112,19 @@ impl Subject {
         })
     }
 
-    fn of_run(run: &Path) -> Result<Self, CliError> {
-        let folder = RunFolder::new(run);
-        if !folder.plan().is_file() {
-            let problem =
-                "no plan.json in it; give the folder that `voxseg train -o` wrote, or a data set";
-            return Err(CliError::input(run, problem));
-        }
-        let config = TrainConfig::read(&folder.config())?;
+    fn of_run(run: &Path, output: &Output) -> Result<Self, CliError> {
+        let wanted = "the folder that `voxseg train -o` wrote, or a data set";
+        let folder = match Trained::at(run, wanted)? {
+            Trained::Segmenter(folder) => folder,
+            Trained::Classifier(folder) => return Self::of_classifier(&folder),
+        };
+        let config = match folder.config().is_file() {
+            true => TrainConfig::read(&folder.config())?,
+            false => {
+                output.news("the run has no config.toml, as an import need not have one: planned with the usual loss and optimiser");
+                TrainConfig::default()
+            }
+        };
         let mut planned = Self::of_plan(&folder.plan())?;
         planned.network.precision = config.precision;
         Ok(Self {
@@ -127,6 +134,16 @@ impl Subject {
             memory_budget: config.memory_budget,
             kernels: Some(folder.kernels()),
             ..planned
+        })
+    }
+
+    fn of_classifier(folder: &RunFolder) -> Result<Self, CliError> {
+        let description = Description::read(folder)?;
+        let [height, width] = description.preparation.size;
+        let name = folder.root().display().to_string();
+        Ok(Self {
+            inference: true,
+            ..Self::new(&name, description.network()?, [1, height, width])
         })
     }
 

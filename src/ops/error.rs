@@ -70,6 +70,25 @@ pub fn take<const N: usize>(op: &'static str, inputs: &[Shape]) -> Result<[Shape
     })
 }
 
+/// The two inputs of a layer and, where there is a third, its bias.
+///
+/// # Errors
+/// [`OpError::InputCount`].
+pub(super) fn with_bias(
+    op: &'static str,
+    inputs: &[Shape],
+) -> Result<(Shape, Shape, Option<Shape>), OpError> {
+    match *inputs {
+        [a, b] => Ok((a, b, None)),
+        [a, b, bias] => Ok((a, b, Some(bias))),
+        _ => Err(OpError::InputCount {
+            op,
+            expected: 2,
+            found: inputs.len(),
+        }),
+    }
+}
+
 /// Checks that an input has a shape.
 ///
 /// # Errors

@@ -21,6 +21,7 @@ pub mod softmax;
 mod variants;
 mod words;
 
+use error::with_bias;
 pub use error::{OpError, expect_shape, take};
 pub use operator::{
     Backward, Binding, BufferRef, Build, Candidates, Cost, Dispatch, Layout, Lowering, Operand,

@@ -222,19 +222,3 @@ pub(super) fn expect_bias(
         None => Ok(()),
     }
 }
-
-/// Splits (a, b[, bias]).
-pub(super) fn with_bias(
-    op: &'static str,
-    inputs: &[Shape],
-) -> Result<(Shape, Shape, Option<Shape>), OpError> {
-    match *inputs {
-        [a, b] => Ok((a, b, None)),
-        [a, b, bias] => Ok((a, b, Some(bias))),
-        _ => Err(OpError::InputCount {
-            op,
-            expected: 2,
-            found: inputs.len(),
-        }),
-    }
-}

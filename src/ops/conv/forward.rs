@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::attributes::{expect_bias, with_bias};
+use super::attributes::expect_bias;
 use super::{
     ConvAttributes, Direction, Problem, bias_grad, conv_input_grad, conv_weight_grad, correlation,
     parts,
@@ -10,6 +10,7 @@ use super::{
 use crate::gpu::DeviceProfile;
 use crate::ops::{
     Backward, Build, Candidates, Cost, Lowering, OpError, Operator, ValueId, expect_shape,
+    with_bias,
 };
 use crate::tensor::{Element, Shape};
 

@@ -7,6 +7,7 @@ mod binary;
 mod channel_dot;
 mod constant;
 mod multiply;
+mod scale;
 mod scale_channels;
 mod scale_voxels;
 
@@ -24,11 +25,10 @@ use crate::ops::reduce::{MAP_STEPS, specialisations};
 
 /// The kernels of this family with the specialisations in use, for the checks that need no GPU.
 pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
-    vec![
+    let others = vec![
         (&binary::KERNEL, binary::specialisations()),
-        (&scale_channels::KERNEL, specialisations(MAP_STEPS)),
-        (&scale_voxels::KERNEL, specialisations(MAP_STEPS)),
         (&channel_dot::KERNEL, specialisations(MAP_STEPS)),
         (&constant::KERNEL, vec![vec![]]),
-    ]
+    ];
+    [others, scale::kernels()].concat()
 }

@@ -3,28 +3,10 @@
 use std::sync::Arc;
 
 use super::channel_dot::ChannelDot;
-use crate::gpu::{Access, Kernel, ParamBlock, shipped_kernel};
+use super::scale::{self, Factors};
 use crate::ops::parts::{Samples, by_channels};
-use crate::ops::reduce::{MAP_STEPS, Tiling};
 use crate::ops::{Backward, Build, Cost, Lowering, OpError, Operator, ValueId, expect_shape, take};
-use crate::param_block;
 use crate::tensor::{Element, Shape};
-
-param_block!(Params {
-    x_offset: u32,
-    x_batch: u32,
-    scale_offset: u32,
-    scale_batch: u32,
-    y_offset: u32,
-    y_batch: u32,
-    packs: u32,
-});
-
-pub(super) static KERNEL: Kernel = shipped_kernel! {
-    name: "elementwise/scale_voxels",
-    params: Params::FIELDS,
-    access: &[Access::Read, Access::Read, Access::Write],
-};
 
 /// y[n, c, v] = scale[n, v] * x[n, c, v]; x, y (N, C, D, H, W), scale (N, 1, D, H, W).
 #[derive(Debug)]
@@ -64,19 +46,7 @@ impl Operator for ScaleVoxels {
     }
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
-        let (x, scale, y) = (to.inputs[0], to.inputs[1], to.outputs[0]);
-        let tiling = Tiling::channels(&[&x, &scale, &y], MAP_STEPS);
-        let params = Params {
-            x_offset: tiling.packs_of(x.offset),
-            x_batch: tiling.packs_of(x.batch_stride),
-            scale_offset: tiling.packs_of(scale.offset),
-            scale_batch: tiling.packs_of(scale.batch_stride),
-            y_offset: tiling.packs_of(y.offset),
-            y_batch: tiling.packs_of(y.batch_stride),
-            packs: tiling.packs as u32,
-        };
-        let (constants, groups) = (tiling.constants(), tiling.groups());
-        to.dispatch(&KERNEL, constants, &params, &[&x, &scale, &y], groups);
+        scale::lower(Factors::OfVoxels, to);
         Ok(())
     }
 
@@ -85,11 +55,7 @@ impl Operator for ScaleVoxels {
     }
 
     fn cost(&self, inputs: &[Shape], _outputs: &[Shape]) -> Cost {
-        let elements = inputs[0].len() as f64;
-        Cost {
-            flops: elements,
-            bytes: 8.0 * elements + 4.0 * inputs[1].len() as f64,
-        }
+        scale::cost(inputs)
     }
 }
 

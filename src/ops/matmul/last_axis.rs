@@ -7,6 +7,7 @@ use super::linear::column_sum;
 use crate::ops::layout::copy;
 use crate::ops::{
     Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape, take,
+    with_bias,
 };
 use crate::tensor::{Element, Shape};
 
@@ -75,13 +76,7 @@ impl Operator for LinearLast {
     }
 
     fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>, OpError> {
-        let (x, w, b) = match *inputs {
-            [x, w] => (x, w, None),
-            _ => {
-                let [x, w, b] = take(OP, inputs)?;
-                (x, w, Some(b))
-            }
-        };
+        let (x, w, b) = with_bias(OP, inputs)?;
         expect_weight(OP, w, [w.n(), x.0[4]])?;
         if let Some(b) = b {
             expect_shape(OP, "the bias", Shape::vector(w.n()), b)?;

@@ -6,7 +6,7 @@ use super::gemm::{Extents, Matrix, product};
 use crate::gpu::{Access, Constants, Kernel, ParamBlock, shipped_kernel};
 use crate::ops::{
     Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape, grid_of,
-    take,
+    take, with_bias,
 };
 use crate::param_block;
 use crate::tensor::{Element, Shape};
@@ -62,13 +62,7 @@ impl Operator for Linear {
     }
 
     fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>, OpError> {
-        let (x, w, b) = match *inputs {
-            [x, w] => (x, w, None),
-            _ => {
-                let [x, w, b] = take(OP, inputs)?;
-                (x, w, Some(b))
-            }
-        };
+        let (x, w, b) = with_bias(OP, inputs)?;
         expect_vectors(OP, "the input", x)?;
         expect_vectors(OP, "the weight", w)?;
         expect_shape(OP, "the weight", w.with_c(x.c()), w)?;

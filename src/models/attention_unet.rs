@@ -22,7 +22,7 @@ pub(super) static MODEL: Model = Model {
         extent: [96, 160, 160],
     },
     of_form: |form| Ok(Arc::new(attention_unet(form))),
-    of_blueprint: Some(|blueprint| Ok(Arc::new(attention_unet_of(blueprint)))),
+    of_blueprint: Some(|blueprint| blueprint.network(attention_unet_of)),
 };
 
 const FEATURES: [usize; 5] = [16, 32, 64, 128, 256];

@@ -28,7 +28,7 @@ pub(super) static MODEL: Model = Model {
         extent: [1, 512, 512],
     },
     of_form: |form| Ok(Arc::new(c1_deepsup(form))),
-    of_blueprint: Some(|blueprint| Ok(Arc::new(c1_deepsup_of(blueprint)))),
+    of_blueprint: Some(|blueprint| blueprint.network(c1_deepsup_of)),
 };
 
 /// What the second head counts in semantic-segmentation-pytorch.

@@ -1,18 +1,43 @@
 //! What configurations of networks with stages have in common that can be wrong.
 
 use super::ModelError;
-use crate::style::LayerStyle;
+use crate::style::{Fault, LayerStyle};
 
-/// Checks that each list, given by its name, the entries it must have and those it has, is as long as it must be.
+/// Stages of a network, at most: as many halvings leave one voxel of more than can be numbered.
+const MOST_STAGES: usize = 32;
+
+/// Convolutions or residual blocks of a stage, at most: the deepest published networks have about a thousand layers.
+pub(super) const MOST_BLOCKS: usize = 1000;
+
+/// Checks that each list, given by its name, the entries it must have and those it has, is as long as it must be, in a network
+/// of at least two stages.
 pub(super) fn lengths(stages: usize, lists: &[(&str, usize, usize)]) -> Result<(), ModelError> {
-    if stages < 2 {
-        let reason = format!("a network must have at least 2 stages, found {stages}");
+    self::lists((stages, 2), lists)
+}
+
+/// [`lengths`] in a network of so many stages, and of so many at least.
+pub(super) fn lists(
+    (stages, least): (usize, usize),
+    lists: &[(&str, usize, usize)],
+) -> Result<(), ModelError> {
+    if !(least..=MOST_STAGES).contains(&stages) {
+        let reason = format!("a network must have {least} to {MOST_STAGES} stages, found {stages}");
         return Err(ModelError::Config(reason));
     }
     match lists.iter().find(|(_, expected, found)| expected != found) {
         None => Ok(()),
         Some((list, expected, found)) => Err(ModelError::Config(format!(
             "`{list}` must have {expected} entries for {stages} stages, found {found}"
+        ))),
+    }
+}
+
+/// Checks that each number of a list is from 1 to `most`.
+pub(super) fn within(most: usize, what: &str, numbers: &[usize]) -> Result<(), ModelError> {
+    match numbers.iter().find(|&n| !(1..=most).contains(n)) {
+        None => Ok(()),
+        Some(found) => Err(ModelError::Config(format!(
+            "{what} must be from 1 to {most}, found {found}"
         ))),
     }
 }
@@ -42,7 +67,12 @@ pub(super) fn positive<'a>(
 
 /// Checks the numbers of what follows each convolution.
 pub(super) fn layers(style: &LayerStyle) -> Result<(), ModelError> {
-    match style.fault() {
+    fault(style.fault())
+}
+
+/// Says what is wrong with a style, where anything is.
+pub(super) fn fault(found: Option<Fault>) -> Result<(), ModelError> {
+    match found {
         None => Ok(()),
         Some(fault) => Err(ModelError::Config(format!(
             "`{}` must be {}, found {}",
@@ -58,7 +88,7 @@ pub(super) fn heads(heads: &[usize], decoder_stages: usize) -> Result<(), ModelE
         (Some(0), Some(&last)) if rises && last < decoder_stages => Ok(()),
         _ => Err(ModelError::Config(format!(
             "`heads` must start with 0 and rise to at most {}, found {heads:?}",
-            decoder_stages - 1,
+            decoder_stages.saturating_sub(1),
         ))),
     }
 }

@@ -30,7 +30,7 @@ pub(super) static MODEL: Model = Model {
         extent: [1, 224, 224],
     },
     of_form: |form| Ok(Arc::new(fc_densenet103(form))),
-    of_blueprint: Some(|blueprint| Ok(Arc::new(dense_unet_of(blueprint)))),
+    of_blueprint: Some(|blueprint| blueprint.network(dense_unet_of)),
 };
 
 /// The dense block of a stage.
@@ -100,7 +100,7 @@ fn fc_densenet(form: Form, growth: usize, layers: [usize; 6]) -> DenseUNet {
 pub fn dense_unet_of(blueprint: &Blueprint) -> DenseUNet {
     let stages = |blocks: &[usize]| {
         let stage = |(&blocks, &features): (&usize, &usize)| {
-            let layers = 2 * blocks;
+            let layers = blocks.saturating_mul(2);
             DenseStage {
                 layers,
                 growth: features.div_ceil(layers.max(1)),

@@ -44,7 +44,7 @@ pub(super) static MODEL: Model = Model {
         extent: [128; 3],
     },
     of_form: |form| Ok(Arc::new(IsenseeUNet::published(form))),
-    of_blueprint: Some(|blueprint| Ok(Arc::new(IsenseeUNet::planned(blueprint)))),
+    of_blueprint: Some(|blueprint| blueprint.network(IsenseeUNet::planned)),
 };
 
 /// Features of the stages as published.

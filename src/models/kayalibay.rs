@@ -21,7 +21,7 @@ pub(super) static MODEL: Model = Model {
         extent: [128; 3],
     },
     of_form: |form| Ok(Arc::new(summed_unet(form))),
-    of_blueprint: Some(|blueprint| Ok(Arc::new(summed_unet_of(blueprint)))),
+    of_blueprint: Some(|blueprint| blueprint.network(summed_unet_of)),
 };
 
 /// Features of the finest stage, doubled three times.

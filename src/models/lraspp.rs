@@ -138,5 +138,5 @@ pub(super) static MODEL: Model = Model {
         extent: [1, 520, 520],
     },
     of_form: |form| Ok(Arc::new(LrAspp::published(form))),
-    of_blueprint: Some(|plan| Ok(Arc::new(LrAspp::of_blueprint(plan)))),
+    of_blueprint: Some(|plan| plan.network(LrAspp::of_blueprint)),
 };

@@ -274,5 +274,5 @@ pub(super) static MODEL: Model = Model {
         extent: [128; 3],
     },
     of_form: |form| Ok(Arc::new(MobileUNet::of_form(form))),
-    of_blueprint: Some(|plan| Ok(Arc::new(MobileUNet::of_blueprint(plan)))),
+    of_blueprint: Some(|plan| plan.network(MobileUNet::of_blueprint)),
 };

@@ -11,9 +11,9 @@ pub(super) const LINEAR_INIT: Init = Init::Normal { std: 0.01 };
 /// more than a tenth (the authors' code, and that of torchvision and timm).
 pub(super) fn scaled(channels: usize, width: f64) -> usize {
     let exact = channels as f64 * width;
-    let nearest = (((exact + 4.0) / 8.0) as usize * 8).max(8);
+    let nearest = (((exact + 4.0) / 8.0) as usize).saturating_mul(8).max(8);
     match (nearest as f64) < 0.9 * exact {
-        true => nearest + 8,
+        true => nearest.saturating_add(8),
         false => nearest,
     }
 }

@@ -191,7 +191,9 @@ impl V3Features {
 
     /// Channels of the last convolution.
     pub fn channels(&self) -> usize {
-        6 * self.blocks.last().map_or(self.stem, |block| block.channels)
+        let last = self.blocks.last();
+        last.map_or(self.stem, |block| block.channels)
+            .saturating_mul(6)
     }
 
     /// Checks the numbers of channels.

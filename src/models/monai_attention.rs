@@ -33,7 +33,7 @@ pub(super) static MODEL: Model = Model {
         extent: [96; 3],
     },
     of_form: |form| Ok(Arc::new(MonaiAttentionUNet::usual(form))),
-    of_blueprint: Some(|blueprint| Ok(Arc::new(MonaiAttentionUNet::planned(blueprint)))),
+    of_blueprint: Some(|blueprint| blueprint.network(MonaiAttentionUNet::planned)),
 };
 
 /// The channels of MONAI's examples.

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::checks::MOST_BLOCKS;
 use super::{Blueprint, Downsampling, Encoder, Form, Model, Task, UNetConfig};
 use crate::nn::{DecoderStyle, Nonlinearity, Norm, Padding};
 
@@ -26,7 +27,7 @@ pub(super) static PLAIN_3D: Model = Model {
         extent: [128; 3],
     },
     of_form: |form| Ok(Arc::new(plain_unet(PlainNet::of(form, 6, 320)))),
-    of_blueprint: Some(|blueprint| Ok(Arc::new(plain_unet_of(blueprint)))),
+    of_blueprint: Some(|blueprint| blueprint.network(plain_unet_of)),
 };
 
 /// nnU-Net's 2D network: 8 stages, 32 to 512 features.
@@ -58,7 +59,7 @@ pub(super) static RESIDUAL_3D: Model = Model {
             blocks,
         )))
     },
-    of_blueprint: Some(|blueprint| Ok(Arc::new(residual_unet_of(blueprint)))),
+    of_blueprint: Some(|blueprint| blueprint.network(residual_unet_of)),
     ..PLAIN_3D
 };
 
@@ -181,9 +182,12 @@ fn finished(mut network: UNetConfig, blueprint: &Blueprint) -> UNetConfig {
     }
 }
 
-/// Gives each stage as many convolutions as `counts` says.
+/// Gives each stage as many convolutions as `counts` says, or one more than a network may have.
 fn repeat(features: &mut [Vec<usize>], counts: &[usize]) {
     for (stage, &count) in features.iter_mut().zip(counts) {
-        stage.resize(count, stage.last().copied().unwrap_or(0));
+        stage.resize(
+            count.min(MOST_BLOCKS + 1),
+            stage.last().copied().unwrap_or(0),
+        );
     }
 }

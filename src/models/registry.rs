@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Architecture, ModelError};
+use super::{Architecture, ModelError, checks};
 use crate::graph::{Graph, remove_dead_nodes};
 use crate::nn::Mode;
 use crate::style::{DecoderStyle, LayerStyle, TokenStyle};
@@ -81,12 +81,75 @@ impl Blueprint {
     pub fn is_planar(&self) -> bool {
         self.kernels.iter().all(|kernel| kernel[0] == 1)
     }
+
+    /// Checks that its lists fit together and that a network can have its numbers.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] naming the list, what was expected and what was found.
+    pub fn validate(&self) -> Result<(), ModelError> {
+        let stages = self.features.len();
+        let finer = stages.saturating_sub(1);
+        checks::lists(
+            (stages, 1),
+            &[
+                ("kernels", stages, self.kernels.len()),
+                ("strides", stages, self.strides.len()),
+                ("encoder_blocks", stages, self.encoder_blocks.len()),
+                ("decoder_blocks", finer, self.decoder_blocks.len()),
+            ],
+        )?;
+        let Form {
+            channels,
+            classes,
+            extent,
+        } = self.form;
+        checks::within(
+            checks::MOST_BLOCKS,
+            "`encoder_blocks`",
+            &self.encoder_blocks,
+        )?;
+        checks::within(
+            checks::MOST_BLOCKS,
+            "`decoder_blocks`",
+            &self.decoder_blocks,
+        )?;
+        checks::within(MOST_FEATURES, "`features`", &self.features)?;
+        checks::within(MOST_FEATURES, "`form.channels`", &[channels])?;
+        checks::within(MOST_FEATURES, "`form.classes`", &[classes])?;
+        checks::within(MOST_VOXELS, "`form.extent`", &extent)?;
+        checks::within(MOST_VOXELS, "`kernels`", self.kernels.as_flattened())?;
+        checks::within(MOST_VOXELS, "`strides`", self.strides.as_flattened())?;
+        // A network of one stage has no decoder.
+        if stages > 1 || !self.heads.is_empty() {
+            checks::heads(&self.heads, finer)?;
+        }
+        checks::fault(self.layers.fault())?;
+        checks::fault(self.tokens.fault())
+    }
+
+    /// The network that `make` makes of it.
+    ///
+    /// # Errors
+    /// [`Blueprint::validate`].
+    pub(super) fn network<A: Architecture + 'static>(
+        &self,
+        make: impl FnOnce(&Self) -> A,
+    ) -> Result<Arc<dyn Architecture>, ModelError> {
+        self.validate()?;
+        Ok(Arc::new(make(self)))
+    }
 }
 
-/// The product of strides (D, H, W).
+/// Features of a stage, at most: a layer from so many to as many has all the weights that kernels can number.
+const MOST_FEATURES: usize = 65_535;
+
+/// Extent of anything along an axis, in voxels, at most.
+const MOST_VOXELS: usize = 1 << 20;
+
+/// The product of strides (D, H, W); the largest number there is where it is larger.
 pub(super) fn total_stride(strides: &[[usize; 3]]) -> [usize; 3] {
-    strides.iter().fold([1; 3], |total, stride| {
-        std::array::from_fn(|axis| total[axis] * stride[axis])
+    strides.iter().fold([1; 3], |total: [usize; 3], stride| {
+        std::array::from_fn(|axis| total[axis].saturating_mul(stride[axis]))
     })
 }
 

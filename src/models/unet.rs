@@ -158,13 +158,17 @@ impl UNetConfig {
             lists.push(("encoder.blocks", stages, blocks.len()));
         }
         checks::lengths(stages, &lists)?;
-        let lists = self.encoder_features.iter().chain(&self.decoder_features);
-        if lists.clone().any(Vec::is_empty) || lists.flatten().any(|&f| f == 0) {
-            return Err(ModelError::Config(
-                "each stage of `encoder_features` and `decoder_features` needs at least one number above 0"
-                    .into(),
-            ));
+        if let Encoder::Residual { blocks } = &self.encoder {
+            checks::within(checks::MOST_BLOCKS, "`encoder.blocks`", blocks)?;
         }
+        let lists = self.encoder_features.iter().chain(&self.decoder_features);
+        let counts: Vec<usize> = lists.clone().map(Vec::len).collect();
+        checks::within(
+            checks::MOST_BLOCKS,
+            "convolutions of a stage in `encoder_features` and `decoder_features`",
+            &counts,
+        )?;
+        checks::above_zero("`encoder_features` and `decoder_features`", lists.flatten())?;
         let zero = |list: &[[usize; 3]]| list.iter().flatten().any(|&v| v == 0);
         if zero(&self.kernels) || zero(&self.strides) || self.up_features.contains(&0) {
             return Err(ModelError::Config(

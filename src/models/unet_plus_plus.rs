@@ -34,7 +34,7 @@ pub(super) static MODEL: Model = Model {
         extent: [96; 3],
     },
     of_form: |form| Ok(Arc::new(UNetPlusPlus::monai(form))),
-    of_blueprint: Some(|blueprint| Ok(Arc::new(UNetPlusPlus::planned(blueprint)))),
+    of_blueprint: Some(|blueprint| blueprint.network(UNetPlusPlus::planned)),
 };
 
 /// A U-Net++. Stage 0 has the finest resolution.

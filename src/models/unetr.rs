@@ -57,6 +57,9 @@ const INIT: Init = Init::Normal { std: 0.02 };
 /// Features of a head of the attention, where there are enough.
 const HEAD: usize = 64;
 
+/// The most heads that are looked for.
+const MOST_HEADS: usize = 1024;
+
 /// The fewest and most blocks of the transformer that follows a plan; two for each stage in between.
 const DEPTHS: [usize; 2] = [4, 12];
 
@@ -95,6 +98,7 @@ impl Unetr {
     pub fn of_blueprint(plan: &Blueprint) -> Self {
         let stages = plan.features.len();
         let finer = stages.saturating_sub(1);
+        let kernels = &plan.kernels[..finer.min(plan.kernels.len())];
         let embedding = plan.features.last().copied().unwrap_or(0);
         let tokens = plan.tokens;
         Self {
@@ -108,9 +112,9 @@ impl Unetr {
             attention_heads: tokens
                 .attention_heads
                 .unwrap_or_else(|| usual_heads(embedding)),
-            hidden: tokens.hidden.unwrap_or(4 * embedding),
+            hidden: tokens.hidden.unwrap_or(embedding.saturating_mul(4)),
             features: plan.features[..finer].to_vec(),
-            kernels: plan.kernels[..finer].to_vec(),
+            kernels: kernels.to_vec(),
             strides: plan.strides.clone(),
             heads: plan.heads.clone(),
             layers: plan.layers,
@@ -302,7 +306,7 @@ impl Unetr {
 
 /// Heads of about [`HEAD`] features, as many as divide the `embedding`.
 fn usual_heads(embedding: usize) -> usize {
-    let most = (embedding / HEAD).max(1);
+    let most = (embedding / HEAD).clamp(1, MOST_HEADS);
     let divides = |heads: &usize| embedding.is_multiple_of(*heads);
     (1..=most).rev().find(divides).unwrap_or(1)
 }
@@ -348,5 +352,5 @@ pub(super) static MODEL: Model = Model {
         extent: [96; 3],
     },
     of_form: |form| Ok(Arc::new(Unetr::published(form))),
-    of_blueprint: Some(|plan| Ok(Arc::new(Unetr::of_blueprint(plan)))),
+    of_blueprint: Some(|plan| plan.network(Unetr::of_blueprint)),
 };

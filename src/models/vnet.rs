@@ -62,10 +62,7 @@ pub(super) static PUBLISHED: Model = Model {
     },
     of_form: |form| Ok(Arc::new(VNetConfig::published(form))),
     of_blueprint: Some(|blueprint| {
-        Ok(Arc::new(VNetConfig::planned(
-            VNetForm::Published,
-            blueprint,
-        )))
+        blueprint.network(|plan| VNetConfig::planned(VNetForm::Published, plan))
     }),
 };
 
@@ -76,10 +73,7 @@ pub(super) static BATCH_NORM: Model = Model {
     source: "Milletari et al. 2016, in the form of MONAI",
     of_form: |form| Ok(Arc::new(VNetConfig::batch_norm(form))),
     of_blueprint: Some(|blueprint| {
-        Ok(Arc::new(VNetConfig::planned(
-            VNetForm::BatchNorm,
-            blueprint,
-        )))
+        blueprint.network(|plan| VNetConfig::planned(VNetForm::BatchNorm, plan))
     }),
     ..PUBLISHED
 };
@@ -90,10 +84,10 @@ pub(super) static ELU: Model = Model {
     title: "V-Net with batch norm and ELU",
     of_form: |form| Ok(Arc::new(VNetConfig::elu(form))),
     of_blueprint: Some(|blueprint| {
-        Ok(Arc::new(VNetConfig {
+        blueprint.network(|plan| VNetConfig {
             activation: Nonlinearity::Elu,
-            ..VNetConfig::planned(VNetForm::BatchNorm, blueprint)
-        }))
+            ..VNetConfig::planned(VNetForm::BatchNorm, plan)
+        })
     }),
     ..BATCH_NORM
 };

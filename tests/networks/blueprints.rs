@@ -14,7 +14,7 @@ use voxseg::train::{TargetForm, training_step};
 use crate::gpu;
 
 /// A plan of three stages for a volume, a plane, and a volume with thick slices.
-fn blueprints() -> [(&'static str, Blueprint); 3] {
+pub fn blueprints() -> [(&'static str, Blueprint); 3] {
     let blueprint = |extent, kernels: [[usize; 3]; 3], strides: [[usize; 3]; 3]| Blueprint {
         form: Form {
             channels: 2,

@@ -10,6 +10,7 @@ mod family;
 #[path = "../fixtures/loader.rs"]
 mod fixtures;
 mod half;
+mod impossible_blueprints;
 mod mobilenets;
 mod norms;
 mod overfit;

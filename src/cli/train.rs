@@ -53,13 +53,14 @@ pub struct TrainArgs {
     /// and those for training alone that the file has not.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["resume", "from"])]
     pub weights: Option<PathBuf>,
-    /// The family of the network, as `voxseg models` names it [default: nnU-Net's plain U-Net].
+    /// The family of the network, as `voxseg models` names it; one whose name ends in 2d sees volumes slice by slice
+    /// [default: nnU-Net's plain U-Net].
     #[arg(long, value_name = "NAME", conflicts_with = "resume")]
     pub model: Option<String>,
     /// Fold held out for validation, 0 to 4, or `all` to train on every case.
     #[arg(long, value_name = "FOLD", conflicts_with = "resume")]
     pub fold: Option<Fold>,
-    /// Patch extent in voxels; H,W for 2D data. Rounded up to what the strides of the network divide.
+    /// Patch extent in voxels; H,W for 2D data and networks. Rounded up to what the strides of the network divide.
     #[arg(
         long,
         value_name = "D,H,W",
@@ -93,7 +94,8 @@ impl TrainArgs {
         config.precision = flags.precision.unwrap_or(config.precision);
         config.batch.size = flags.batch.or(config.batch.size);
         if let Some(patch) = self.patch {
-            let is_plane = matches!(patch, PatchExtent::Plane(_)) && is_2d(&self.dataset)?;
+            let is_plane = matches!(patch, PatchExtent::Plane(_))
+                && (config.planar() == Some(true) || is_2d(&self.dataset)?);
             config.batch.patch = Some(patch.extent(is_plane).map_err(CliError::Usage)?);
         }
         if let Some(spacing) = &self.spacing {

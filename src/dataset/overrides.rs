@@ -235,6 +235,21 @@ impl Overrides {
         })
     }
 
+    /// Checks that the patch is for slices where the network is (`planar`): its kernels would never see along D.
+    ///
+    /// # Errors
+    /// [`DatasetError::Plan`].
+    pub(super) fn check_depth(&self, planar: bool) -> Result<(), DatasetError> {
+        match self.patch.filter(|patch| planar && patch[0] > 1) {
+            None => Ok(()),
+            Some(patch) => Err(DatasetError::Plan {
+                what: "batch.patch (--patch)",
+                expected: "one voxel deep, [1, H, W] (--patch H,W), for a network of slices".into(),
+                found: format!("{patch:?}"),
+            }),
+        }
+    }
+
     /// The first choice about the network that makes no sense, whatever the data; the key is that within `[network]`.
     pub(crate) fn network_fault(&self) -> Option<Fault> {
         let counts = [

@@ -87,6 +87,7 @@ impl Plan {
         let planar = overrides
             .planar
             .unwrap_or_else(|| shapes.iter().all(|shape| shape[0] == 1));
+        overrides.check_depth(planar)?;
         let spacing = overrides
             .spacing
             .unwrap_or_else(|| target_spacing(fingerprint));

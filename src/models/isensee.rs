@@ -32,7 +32,19 @@ use crate::ops::layout::concat;
 use crate::ops::resample::{Mode as Resampling, resample};
 use crate::ops::{Build, ValueId};
 
-/// The list's entry.
+/// The list's entry for slices.
+pub(super) static PLANE: Model = Model {
+    name: "isensee2d",
+    title: "U-Net of context and localization modules, 2D",
+    source: "after Isensee et al. 2017",
+    published: Form {
+        extent: [1, 128, 128],
+        ..MODEL.published
+    },
+    ..MODEL
+};
+
+/// The list's entry for volumes, as published.
 pub(super) static MODEL: Model = Model {
     name: "isensee3d",
     title: "U-Net of context and localization modules",

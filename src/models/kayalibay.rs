@@ -9,7 +9,18 @@ use std::sync::Arc;
 use super::{Blueprint, Form, Model, PlainNet, Task, UNetConfig, plain_unet, plain_unet_of};
 use crate::nn::{DecoderStyle, HeadStyle};
 
-/// The list's entry.
+/// The list's entry for slices.
+pub(super) static PLANE: Model = Model {
+    name: "kayalibay2d",
+    title: "U-Net, heads summed coarse to fine, 2D",
+    published: Form {
+        extent: [1, 128, 128],
+        ..MODEL.published
+    },
+    ..MODEL
+};
+
+/// The list's entry for volumes.
 pub(super) static MODEL: Model = Model {
     name: "kayalibay3d",
     title: "U-Net, heads summed coarse to fine",

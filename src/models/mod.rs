@@ -19,6 +19,7 @@ mod mobilenet_v1;
 mod mobilenet_v2;
 mod mobilenet_v3;
 mod monai_attention;
+mod names;
 mod nnunet;
 mod patches;
 mod registry;
@@ -48,8 +49,9 @@ pub use mobilenet_v1::{MobileNetV1, SeparableStage};
 pub use mobilenet_v2::{InvertedStage, MobileNetV2};
 pub use mobilenet_v3::{MobileNetV3, V3Block, V3Features};
 pub use monai_attention::MonaiAttentionUNet;
+pub use names::{check_dimensions, model, planned_model};
 pub use nnunet::{
-    PLAIN_UNET, PlainNet, RESIDUAL_ENCODER, plain_unet, plain_unet_of, residual_encoder_unet,
+    PlainNet, is_residual_encoder, nnunet_name, plain_unet, plain_unet_of, residual_encoder_unet,
     residual_unet_of,
 };
 pub use registry::{Blueprint, Counts, Form, Model, OfBlueprint, OfForm, Task};
@@ -61,17 +63,26 @@ pub use vit::VisionTransformer;
 pub use vnet::{VNetConfig, VNetForm};
 pub use wang::{Branch, WangNet, wang8, wang13};
 
+use registry::total_stride;
+use summed::summed_heads;
+
+use crate::graph::GraphError;
+use crate::style::DecoderStyle;
+
 /// All networks that users can name: segmentation networks, then classifiers.
 pub static MODELS: &[&Model] = &[
     &nnunet::PLAIN_3D,
     &nnunet::PLAIN_2D,
     &nnunet::RESIDUAL_3D,
+    &nnunet::RESIDUAL_2D,
     &cicek::MODEL,
     &ronneberger::MODEL,
     &attention_unet::MODEL,
     &monai_attention::MODEL,
     &kayalibay::MODEL,
+    &kayalibay::PLANE,
     &isensee::MODEL,
+    &isensee::PLANE,
     &unet_plus_plus::MODEL,
     &vnet::PUBLISHED,
     &vnet::BATCH_NORM,
@@ -110,51 +121,15 @@ pub static MODELS: &[&Model] = &[
     &mixer::L16,
 ];
 
-/// The model of that name.
-///
-/// # Errors
-/// [`ModelError::Unknown`], which lists those there are.
-pub fn model(name: &str) -> Result<&'static Model, ModelError> {
-    let found = MODELS.iter().copied().find(|model| model.name == name);
-    found.ok_or_else(|| ModelError::Unknown {
-        name: name.to_owned(),
-        known: MODELS.iter().map(|m| m.name).collect::<Vec<_>>().join(", "),
-    })
-}
-
-use registry::total_stride;
-use summed::summed_heads;
-
-use crate::graph::GraphError;
-use crate::style::DecoderStyle;
-
-/// The segmentation network of that name that follows a plan; nnU-Net's plain U-Net is `nnunet3d`, in 2D as well.
-///
-/// # Errors
-/// [`ModelError::Unknown`], which lists those there are.
-pub fn planned_model(name: &str) -> Result<OfBlueprint, ModelError> {
-    let planned = MODELS
-        .iter()
-        .filter_map(|m| Some((m.name, m.of_blueprint?)));
-    let found = planned.clone().find(|(known, _)| *known == name);
-    found
-        .map(|(_, make)| make)
-        .ok_or_else(|| ModelError::Unknown {
-            name: name.to_owned(),
-            known: planned
-                .map(|(known, _)| known)
-                .collect::<Vec<_>>()
-                .join(", "),
-        })
-}
-
 /// The models whose decoder may have another [`DecoderStyle`] than the usual.
-const STYLED: [&str; 5] = [
-    PLAIN_UNET,
+const STYLED: [&str; 7] = [
+    nnunet::PLAIN_3D.name,
     nnunet::PLAIN_2D.name,
-    RESIDUAL_ENCODER,
+    nnunet::RESIDUAL_3D.name,
+    nnunet::RESIDUAL_2D.name,
     attention_unet::MODEL.name,
     kayalibay::MODEL.name,
+    kayalibay::PLANE.name,
 ];
 
 /// Checks that the model of that name can have such a decoder.
@@ -171,6 +146,13 @@ pub fn check_decoder(name: &str, style: DecoderStyle) -> Result<(), ModelError> 
     }
 }
 
+fn suggestion(near: &[&str]) -> String {
+    match near {
+        [] => String::new(),
+        near => format!(" (is {} meant?)", near.join(" or ")),
+    }
+}
+
 /// Why a network cannot be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -179,12 +161,42 @@ pub enum ModelError {
     #[error("network configuration: {0}")]
     Config(String),
     /// No network has that name.
-    #[error("no such network: `{name}`; there are {known}")]
+    #[error(
+        "no such network: `{name}`{}; `voxseg models` lists them all",
+        suggestion(near)
+    )]
     Unknown {
         /// The name.
         name: String,
-        /// The names that there are.
-        known: String,
+        /// Names like it.
+        near: Vec<&'static str>,
+    },
+    /// A network that has only the form in which it was published.
+    #[error(
+        "`{name}` is of one published form, which follows no plan: it can be inspected, and not trained on a data set; these can: {planned}"
+    )]
+    OneForm {
+        /// The name.
+        name: &'static str,
+        /// The names of those that follow plans.
+        planned: String,
+    },
+    /// A classifier where a segmentation network is needed.
+    #[error(
+        "`{0}` tells classes of whole images, not of voxels: train it with `voxseg classify train --model {0}`, or take one of the segmentation networks of `voxseg models`"
+    )]
+    Classifier(&'static str),
+    /// A network for slices where volumes are, or the other way round.
+    #[error("`{name}` is for {expected}, but {found}; {remedy}")]
+    Dimensions {
+        /// The name.
+        name: &'static str,
+        /// What it is for.
+        expected: &'static str,
+        /// What there is.
+        found: &'static str,
+        /// What to do.
+        remedy: String,
     },
     /// The graph refused a node.
     #[error(transparent)]
@@ -195,7 +207,11 @@ impl ModelError {
     /// Whether the user can mend it (exit code 2) rather than us (exit code 1).
     pub fn is_users_fault(&self) -> bool {
         match self {
-            Self::Config(_) | Self::Unknown { .. } => true,
+            Self::Config(_)
+            | Self::Unknown { .. }
+            | Self::OneForm { .. }
+            | Self::Classifier(_)
+            | Self::Dimensions { .. } => true,
             Self::Graph(e) => e.is_users_fault() || matches!(e, GraphError::Node { .. }),
         }
     }

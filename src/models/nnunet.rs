@@ -1,7 +1,8 @@
 //! The networks of nnU-Net v2 (Isensee 2021; residual encoder: Isensee 2024), as its dynamic_network_architectures define them.
 //!
 //! Trainable parameters with all deep-supervision heads: plain 3D of 6 stages 31,195,594 (1 channel, 2 classes) and
-//! 31,196,399 (3 classes); plain 2D of 8 stages 46,324,558 (2 classes); residual encoder 3D 102,350,575 (3 classes).
+//! 31,196,399 (3 classes); plain 2D of 8 stages 46,324,558 (2 classes); residual encoder 3D 102,350,575 (3 classes), 2D of
+//! 8 stages 140,017,038 (2 classes).
 
 use std::sync::Arc;
 
@@ -9,15 +10,25 @@ use super::checks::MOST_BLOCKS;
 use super::{Blueprint, Downsampling, Encoder, Form, Model, Task, UNetConfig};
 use crate::nn::{DecoderStyle, Nonlinearity, Norm, Padding};
 
-/// The name of nnU-Net's plain network, which suits 2D plans as well.
-pub const PLAIN_UNET: &str = "nnunet3d";
+/// The name of the network that nnU-Net has for volumes or for slices (`planar`), with residual blocks in the encoder or
+/// without.
+pub const fn nnunet_name(residual: bool, planar: bool) -> &'static str {
+    match (residual, planar) {
+        (false, false) => PLAIN_3D.name,
+        (false, true) => PLAIN_2D.name,
+        (true, false) => RESIDUAL_3D.name,
+        (true, true) => RESIDUAL_2D.name,
+    }
+}
 
-/// The name of nnU-Net's residual-encoder network, whose stages are planned otherwise.
-pub const RESIDUAL_ENCODER: &str = "resenc3d";
+/// Whether it is the name of a network with a residual encoder, whose stages are planned otherwise.
+pub fn is_residual_encoder(name: &str) -> bool {
+    [RESIDUAL_3D.name, RESIDUAL_2D.name].contains(&name)
+}
 
 /// nnU-Net's 3D network as it is planned for large volumes: 6 stages, 32 to 320 features.
 pub(super) static PLAIN_3D: Model = Model {
-    name: PLAIN_UNET,
+    name: "nnunet3d",
     title: "plain U-Net, 3D",
     source: "Isensee et al. 2021 (nnU-Net)",
     task: Task::Segmentation,
@@ -45,7 +56,7 @@ pub(super) static PLAIN_2D: Model = Model {
 
 /// nnU-Net's residual-encoder network, presets M and L.
 pub(super) static RESIDUAL_3D: Model = Model {
-    name: RESIDUAL_ENCODER,
+    name: "resenc3d",
     title: "residual-encoder U-Net, 3D",
     source: "Isensee et al. 2024 (nnU-Net ResEnc)",
     published: Form {
@@ -61,6 +72,21 @@ pub(super) static RESIDUAL_3D: Model = Model {
     },
     of_blueprint: Some(|blueprint| blueprint.network(residual_unet_of)),
     ..PLAIN_3D
+};
+
+/// nnU-Net's residual-encoder network in 2D: 8 stages, 32 to 512 features.
+pub(super) static RESIDUAL_2D: Model = Model {
+    name: "resenc2d",
+    title: "residual-encoder U-Net, 2D",
+    published: PLAIN_2D.published,
+    of_form: |form| {
+        let blocks = vec![1, 3, 4, 6, 6, 6, 6, 6];
+        Ok(Arc::new(residual_encoder_unet(
+            PlainNet::of(form, 8, 512),
+            blocks,
+        )))
+    },
+    ..RESIDUAL_3D
 };
 
 /// What differs between nnU-Net's networks.

@@ -187,6 +187,10 @@ impl Counts {
     }
 }
 
+/// How names end of networks that are for slices, and for volumes.
+const SLICES: &str = "2d";
+const VOLUMES: &str = "3d";
+
 /// A network that users can name.
 #[derive(Debug)]
 pub struct Model {
@@ -223,6 +227,19 @@ impl Model {
             of_form,
             of_blueprint: None,
         }
+    }
+
+    /// Whether its name says that it is for slices (`2d` at its end) rather than for volumes (`3d`); `None` where it is for
+    /// both.
+    pub fn planar(&self) -> Option<bool> {
+        let is_for = |images: &str| self.name.ends_with(images);
+        (is_for(SLICES) || is_for(VOLUMES)).then(|| is_for(SLICES))
+    }
+
+    /// The name that it has for slices instead of volumes, or the other way round.
+    pub(super) fn other_name(&self) -> Option<String> {
+        let other = |from, to| Some(format!("{}{to}", self.name.strip_suffix(from)?));
+        other(SLICES, VOLUMES).or_else(|| other(VOLUMES, SLICES))
     }
 
     /// How large the published network is.

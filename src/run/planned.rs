@@ -6,8 +6,7 @@ use crate::dataset::{Labels, Plan};
 use crate::graph::{Axes, Graph, Role, Value, values_behind};
 use crate::metrics::Class;
 use crate::models::{
-    Blueprint, Form, Heads, ModelError, Network, PLAIN_UNET, RESIDUAL_ENCODER, check_decoder,
-    planned_model,
+    Blueprint, Form, Heads, ModelError, Network, check_decoder, nnunet_name, planned_model,
 };
 use crate::nn::Mode;
 use crate::tensor::Shape;
@@ -17,10 +16,7 @@ use crate::tensor::Shape;
 /// # Errors
 /// [`ModelError`] where it names no model, or the model cannot follow it.
 pub fn network_of(plan: &Plan) -> Result<Network, ModelError> {
-    let usual = match &plan.topology.blocks {
-        None => PLAIN_UNET,
-        Some(_) => RESIDUAL_ENCODER,
-    };
+    let usual = nnunet_name(plan.topology.blocks.is_some(), plan.preprocessing.planar);
     let name = plan.model.as_deref().unwrap_or(usual);
     let make = planned_model(name)?;
     check_decoder(name, plan.decoder)?;

@@ -3,13 +3,10 @@
 use super::TrainConfig;
 use super::config::ConfigError;
 use super::error::TrainError;
-use crate::dataset::{
-    Budget, Dataset, DatasetError, Description, Fingerprint, Overrides, Plan, StageLists,
-};
+use crate::dataset::{Budget, Dataset, Description, Fingerprint, Overrides, Plan, StageLists};
 use crate::fsio::write_atomic;
 use crate::gpu::AdapterClass;
 use crate::losses::Supervision;
-use crate::models::{PLAIN_UNET, RESIDUAL_ENCODER};
 use crate::optim::{OptimizerConfig, Schedule};
 use crate::run::{has_norms, network_of};
 use crate::style::{DecoderStyle, LayerStyle};
@@ -72,13 +69,15 @@ impl TrainConfig {
     /// Plans patch, batch and network for the data on this kind of adapter.
     ///
     /// # Errors
-    /// [`DatasetError::Plan`] where an override makes no sense.
+    /// [`TrainError::Dataset`] where an override makes no sense; [`TrainError::Config`] where the network is not for such
+    /// images.
     pub(super) fn plan(
         &self,
         fingerprint: &Fingerprint,
         description: &Description,
         class: AdapterClass,
-    ) -> Result<Plan, DatasetError> {
+    ) -> Result<Plan, TrainError> {
+        self.check_family()?;
         let budget = match (class, self.has_residual_encoder()) {
             (AdapterClass::Gpu, false) => Budget::nnunet(GPU_GIGABYTES),
             (AdapterClass::Gpu, true) => Budget::nnunet_residual(GPU_GIGABYTES),
@@ -87,7 +86,9 @@ impl TrainConfig {
                 ..Budget::cpu_like()
             },
         };
-        Plan::new(description, fingerprint, &budget, &self.overrides())
+        let mut plan = Plan::new(description, fingerprint, &budget, &self.overrides())?;
+        plan.model = Some(self.family_for(plan.preprocessing.planar)?);
+        Ok(plan)
     }
 
     /// The configuration and the plan of a run on `dataset` on this kind of adapter, as training would decide them;
@@ -102,23 +103,10 @@ impl TrainConfig {
         inspected: impl FnMut(usize),
     ) -> Result<(Self, Plan), TrainError> {
         self.validate_for(&dataset.description.labels)?;
+        self.check_family()?;
         let fingerprint = Fingerprint::of(dataset, self.seed, inspected)?;
         let plan = self.plan(&fingerprint, &dataset.description, class)?;
         Ok((self.with_choices(&plan, class), plan))
-    }
-
-    /// Whether stages are planned as residual blocks.
-    fn has_residual_encoder(&self) -> bool {
-        self.family() == RESIDUAL_ENCODER || self.network.residual
-    }
-
-    /// The name of the network's family.
-    fn family(&self) -> &str {
-        let usual = match self.network.residual {
-            true => RESIDUAL_ENCODER,
-            false => PLAIN_UNET,
-        };
-        self.network.model.as_deref().unwrap_or(usual)
     }
 
     /// What the planner is told.
@@ -128,11 +116,11 @@ impl TrainConfig {
             spacing: self.batch.spacing,
             patch: self.batch.patch,
             batch: self.batch.size,
-            model: Some(self.family().to_owned()),
+            model: network.model.clone(),
             base_features: network.base_features,
             max_features: network.max_features,
             max_stages: network.max_stages,
-            planar: network.planar,
+            planar: self.planar(),
             stages: StageLists {
                 features: network.features.clone(),
                 kernels: network.kernels.clone(),

@@ -169,7 +169,8 @@ impl Default for BatchConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct NetworkConfig {
     /// The family of the network, as `voxseg models` names it; nnU-Net's plain U-Net, or with `residual` its
-    /// residual-encoder U-Net, where `None`.
+    /// residual-encoder U-Net, where `None`. A name that ends in `2d` makes `planar` true; one that ends in `3d` is for
+    /// volumes alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// Channels of the finest stage; doubled with each stage up to `max_features`.
@@ -234,7 +235,7 @@ pub enum ConfigError {
         reason: String,
     },
     /// The network cannot be trained so.
-    #[error("configuration: `network.model`: {0}")]
+    #[error("configuration: `network.model` (--model): {0}")]
     Model(ModelError),
     /// A value makes no sense.
     #[error("configuration: `{key}` must be {expected}, found {found}")]

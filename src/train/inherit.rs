@@ -71,6 +71,13 @@ fn refuse_other_network(config: &TrainConfig, plan: &Plan) -> Result<(), ConfigE
         let expected = "left out with --from, whose run has the spacing";
         return value("batch.spacing", expected, format!("{spacing:?}"));
     }
+    if let Some(patch) = config.batch.patch.filter(|patch| patch[0] > 1)
+        && plan.preprocessing.planar
+    {
+        let expected =
+            "one voxel deep, [1, H, W] (--patch H,W): the network of --from is for slices";
+        return value("batch.patch", expected, format!("{patch:?}"));
+    }
     let divisor = plan.topology.divisor();
     match config.batch.patch {
         Some(patch) if (0..3).any(|axis| !patch[axis].is_multiple_of(divisor[axis])) => {

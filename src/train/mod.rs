@@ -4,6 +4,7 @@ mod cases;
 mod choices;
 mod config;
 mod error;
+mod family;
 mod gradients;
 mod imported;
 mod inherit;

@@ -105,6 +105,7 @@ impl Setup {
     ) -> Result<Self, TrainError> {
         config.validate_for(&dataset.description.labels)?;
         // Before all cases are read.
+        config.check_family()?;
         let weights = weights.map(WeightsFile::open).transpose()?;
         make_room(folder)?;
         // First, so that a run that is killed while it measures its data can be resumed; but not without its weights.

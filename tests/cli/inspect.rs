@@ -159,7 +159,8 @@ fn a_network_too_large_says_the_figure_and_what_would_fit() {
 
 #[test]
 fn what_is_no_network_is_refused() {
-    inspect(&["--network", "unet9000"]).refused(&["unet9000", "nnunet3d"]);
+    inspect(&["--network", "unet9000"]).refused(&["unet9000", "voxseg models"]);
+    inspect(&["--network", "nnunet"]).refused(&["is nnunet3d or nnunet2d meant?"]);
     inspect(&["--network", "nowhere.json"]).refused(&["nowhere.json"]);
     inspect(&["--network", "nnunet3d", "--patch", "100,96,96"]).refused(&["--patch 128,96,96"]);
     inspect(&["--network", "nnunet3d", "--patch", "0,96,96"]).refused(&["0,96,96", "D,H,W"]);

@@ -5,7 +5,7 @@ use voxseg::models::MODELS;
 use voxseg::run::RunFolder;
 use voxseg::train::TrainConfig;
 
-use crate::harness::{Run, voxseg};
+use crate::harness::{Folder, Run, voxseg};
 use crate::phantom::Phantom;
 use crate::runs::{folder_with, train};
 
@@ -34,17 +34,105 @@ fn each_network_is_listed_with_its_published_parameters() {
 fn the_family_of_a_run_is_chosen_by_name() {
     let folder = folder_with(&Phantom::balls(2));
     let unknown = ["--config", "quick.toml", "--model", "unet9000"];
-    train(&folder, &unknown).refused(&["network.model", "unet9000", "nnunet3d", "resenc3d"]);
+    train(&folder, &unknown).refused(&["network.model", "unet9000", "voxseg models"]);
     // A published form that no plan describes.
     let unpadded = ["--config", "quick.toml", "--model", "ronneberger2d"];
-    train(&folder, &unpadded).refused(&["ronneberger2d", "nnunet3d"]);
+    train(&folder, &unpadded).refused(&["ronneberger2d", "one published form", "nnunet3d"]);
+    for (name, words) in [
+        (
+            "mobilenet_v2",
+            ["whole images", "classify train --model mobilenet_v2"],
+        ),
+        (
+            "vnet-bn",
+            ["`vnet-bn` (is vnet_bn or vnet meant?)", "voxseg models"],
+        ),
+        (
+            "VNet",
+            ["is vnet or vnet_bn or vnet_elu meant?", "voxseg models"],
+        ),
+        ("swin", ["no such network: `swin`;", "voxseg models"]),
+    ] {
+        train(&folder, &["--config", "quick.toml", "--model", name]).refused(&words);
+    }
     assert!(!folder.path("run").exists());
     let residual = ["--config", "quick.toml", "--model", "resenc3d"];
     train(&folder, &residual).succeeded();
-    let plan = std::fs::read_to_string(RunFolder::new(folder.path("run")).plan()).unwrap();
-    let plan: Value = serde_json::from_str(&plan).unwrap();
+    let plan = plan_of(&folder);
     assert_eq!(plan["model"], "resenc3d");
     assert!(plan["topology"]["blocks"].is_array(), "{plan}");
+}
+
+fn pictures() -> Phantom {
+    Phantom {
+        shape: [1, 32, 40],
+        spacing: [1.0; 3],
+        ending: ".png",
+        ..Phantom::balls(2)
+    }
+}
+
+fn plan_of(folder: &Folder) -> Value {
+    let plan = std::fs::read_to_string(RunFolder::new(folder.path("run")).plan()).unwrap();
+    serde_json::from_str(&plan).unwrap()
+}
+
+#[test]
+fn a_name_for_volumes_is_refused_for_pictures() {
+    let folder = folder_with(&pictures());
+    let quick = ["--config", "quick.toml", "--patch", "16,16"];
+    for (name, instead) in [
+        ("nnunet3d", "take `nnunet2d`"),
+        ("resenc3d", "take `resenc2d`"),
+        ("isensee3d", "take `isensee2d`"),
+    ] {
+        let arguments = [&quick[..], &["--model", name]].concat();
+        let words = ["--model", name, "for volumes", "a single slice", instead];
+        train(&folder, &arguments).refused(&words);
+        assert!(!folder.path("run").exists(), "{name}");
+    }
+    train(&folder, &quick).succeeded();
+    let plan = plan_of(&folder);
+    assert_eq!(plan["model"], "nnunet2d");
+    assert_eq!(plan["preprocessing"]["planar"], true);
+}
+
+#[test]
+fn a_name_for_slices_makes_slices_of_volumes() {
+    let folder = folder_with(&Phantom::balls(2));
+    let named = ["--config", "quick.toml", "--model", "nnunet2d"];
+    // quick.toml has a patch of [8, 16, 16].
+    train(&folder, &named).refused(&["batch.patch", "one voxel deep", "[8, 16, 16]"]);
+    assert!(!folder.path("run").exists());
+    let arguments = [&named[..], &["--patch", "16,16"]].concat();
+    train(&folder, &arguments).succeeded();
+    let plan = plan_of(&folder);
+    assert_eq!(plan["model"], "nnunet2d");
+    assert_eq!(plan["patch"], serde_json::json!([1, 16, 16]));
+    let kernels = plan["topology"]["kernels"].as_array().unwrap();
+    assert!(kernels.iter().all(|kernel| kernel[0] == 1), "{plan}");
+    let config = TrainConfig::read(&RunFolder::new(folder.path("run")).config()).unwrap();
+    assert_eq!(config.network.model.as_deref(), Some("nnunet2d"));
+    assert_eq!(config.network.planar, Some(true));
+}
+
+#[test]
+fn a_patch_of_volumes_is_refused_for_pictures() {
+    let folder = folder_with(&pictures());
+    // quick.toml has a patch of [8, 16, 16].
+    for arguments in [&[][..], &["--patch", "4,16,16"]] {
+        let arguments = [&["--config", "quick.toml"], arguments].concat();
+        let words = ["--patch H,W", "one voxel deep", ", 16, 16]"];
+        train(&folder, &arguments).refused(&words);
+        assert!(!folder.path("run").exists());
+    }
+    train(&folder, &["--config", "quick.toml", "--patch", "1,16,16"]).succeeded();
+    let mut command = voxseg();
+    command.args(["train", "data", "-o", "deeper", "--from", "run"]);
+    command.args(["--patch", "8,16,16"]);
+    let run = Run::of(command.current_dir(folder.root()));
+    run.refused(&["batch.patch", "--from is for slices", "[8, 16, 16]"]);
+    assert!(!folder.path("deeper").exists());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use voxseg::graph::Graph;
 use voxseg::models::{
-    Architecture, PlainNet, UNetConfig, cicek_unet3d, plain_unet, residual_encoder_unet,
+    Architecture, PlainNet, UNetConfig, cicek_unet3d, model, plain_unet, residual_encoder_unet,
     ronneberger_unet2d,
 };
 use voxseg::nn::Mode;
@@ -41,6 +41,12 @@ fn residual_encoder_nnunet_3d() {
     let net = PlainNet::isotropic(1, 3, 6, 320, false);
     let net = residual_encoder_unet(net, vec![1, 3, 4, 6, 6, 6]);
     assert_eq!(count(&net, [32; 3]), 102_350_575);
+}
+
+#[test]
+fn residual_encoder_nnunet_2d() {
+    let counts = model("resenc2d").unwrap().counts().unwrap();
+    assert_eq!(counts.parameters, 140_017_038);
 }
 
 #[test]

@@ -248,6 +248,14 @@ fn keys_of_the_network_that_make_no_sense_are_named() {
             ["attention_gates", "not for `vnet`", "nnunet3d"],
         ),
         (
+            "model = \"nnunet3d\"\nplanar = true",
+            ["for volumes", "`network.planar` is true", "nnunet2d"],
+        ),
+        (
+            "model = \"resenc2d\"\nplanar = false",
+            ["for slices", "`network.planar` is false", "resenc3d"],
+        ),
+        (
             "kernels = [[2, 2, 2], [3, 3, 3]]",
             ["network.kernels", "odd", "[2, 2, 2]"],
         ),

@@ -82,6 +82,15 @@ fn pictures() {
 }
 
 #[test]
+fn volumes_slice_by_slice() {
+    let config = quick(6).replace("[8, 16, 16]", "[1, 16, 16]");
+    trains(
+        &Phantom::balls(3),
+        &format!("{config}model = \"nnunet2d\"\n"),
+    );
+}
+
+#[test]
 fn thick_slices() {
     let phantom = Phantom {
         shape: [6, 32, 32],

@@ -42,6 +42,26 @@ pub(super) fn within(most: usize, what: &str, numbers: &[usize]) -> Result<(), M
     }
 }
 
+/// Checks the lists of a network whose stages have features, kernels and strides alike: one entry a stage, nothing 0, heads at
+/// decoder stages. `ends` are the channels before and behind the stages.
+pub(super) fn stages(
+    features: &[usize],
+    [kernels, strides]: [&[[usize; 3]]; 2],
+    ends: &[usize],
+    heads: &[usize],
+) -> Result<(), ModelError> {
+    let stages = features.len();
+    let lists = [
+        ("kernels", stages, kernels.len()),
+        ("strides", stages, strides.len()),
+    ];
+    lengths(stages, &lists)?;
+    let axes = kernels.iter().chain(strides).flatten();
+    let numbers = features.iter().chain(axes).chain(ends);
+    above_zero("channels, features, kernels and strides", numbers)?;
+    self::heads(heads, stages - 1)
+}
+
 /// Checks that no number is 0.
 pub(super) fn above_zero<'a>(
     what: &str,

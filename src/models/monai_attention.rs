@@ -103,23 +103,16 @@ impl MonaiAttentionUNet {
     /// # Errors
     /// [`ModelError::Config`] naming the list, what was expected and what was found.
     pub fn validate(&self) -> Result<(), ModelError> {
-        let stages = self.stages();
-        let lists = [
-            ("kernels", stages, self.kernels.len()),
-            ("strides", stages, self.strides.len()),
-        ];
-        checks::lengths(stages, &lists)?;
-        let axes = self.kernels.iter().chain(&self.strides).flatten();
-        let ends = [&self.in_channels, &self.out_channels];
-        checks::above_zero(
-            "channels, features, kernels and strides",
-            self.features.iter().chain(axes).chain(ends),
+        checks::stages(
+            &self.features,
+            [&self.kernels, &self.strides],
+            &[self.in_channels, self.out_channels],
+            &self.heads,
         )?;
         checks::layers(&LayerStyle {
             dropout: self.dropout,
             ..LayerStyle::default()
-        })?;
-        checks::heads(&self.heads, stages - 1)
+        })
     }
 
     /// Two convolutions of `stage`, the first with the stride.

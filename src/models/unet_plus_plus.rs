@@ -107,20 +107,13 @@ impl UNetPlusPlus {
     /// # Errors
     /// [`ModelError::Config`] naming the list, what was expected and what was found.
     pub fn validate(&self) -> Result<(), ModelError> {
-        let stages = self.stages();
-        let lists = [
-            ("kernels", stages, self.kernels.len()),
-            ("strides", stages, self.strides.len()),
-        ];
-        checks::lengths(stages, &lists)?;
-        let axes = self.kernels.iter().chain(&self.strides).flatten();
-        let single = [&self.in_channels, &self.out_channels, &self.last_features];
-        checks::above_zero(
-            "channels, features, kernels and strides",
-            self.features.iter().chain(axes).chain(single),
+        checks::stages(
+            &self.features,
+            [&self.kernels, &self.strides],
+            &[self.in_channels, self.out_channels, self.last_features],
+            &self.heads,
         )?;
-        checks::layers(&self.layers)?;
-        checks::heads(&self.heads, stages - 1)
+        checks::layers(&self.layers)
     }
 
     /// Channels of node (i, j).

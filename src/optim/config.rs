@@ -173,13 +173,13 @@ impl OptimizerConfig {
         }
     }
 
-    fn max_norm(&self) -> Option<f32> {
+    /// Largest norm of all gradients together; no limit where `None`.
+    pub fn max_norm(&self) -> Option<f32> {
         match *self {
             Self::Sgd { max_norm, .. } | Self::AdamW { max_norm, .. } => max_norm,
         }
     }
 
-    /// The prefixes of the states that each parameter has.
     /// The names of what is kept for `parameter` from step to step, each of the parameter's shape.
     pub fn state_names(&self, parameter: &str) -> impl Iterator<Item = String> {
         let prefixes: &[&str] = match self {

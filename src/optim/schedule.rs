@@ -51,14 +51,19 @@ fn power() -> f64 {
 
 impl Default for Schedule {
     fn default() -> Self {
-        Self::Poly {
-            initial: 0.01,
-            power: power(),
-        }
+        Self::poly(0.01)
     }
 }
 
 impl Schedule {
+    /// nnU-Net's decay from `initial`.
+    pub fn poly(initial: f64) -> Self {
+        Self::Poly {
+            initial,
+            power: power(),
+        }
+    }
+
     /// The first number that makes no sense.
     pub fn fault(&self) -> Option<Fault> {
         let amount = |key, v: f64| {

@@ -32,9 +32,6 @@ const SGD_RATE: f64 = 1e-2;
 const ADAMW_RATE_WITHOUT_NORMS: f64 = 3e-4;
 const SGD_RATE_WITHOUT_NORMS: f64 = 1e-3;
 
-/// Exponent of the polynomial decay, nnU-Net's.
-const DECAY: f64 = 0.9;
-
 impl TrainConfig {
     /// The optimiser: the configured one, else AdamW for short runs and nnU-Net's SGD for long ones.
     pub fn optimizer(&self) -> OptimizerConfig {
@@ -62,8 +59,7 @@ impl TrainConfig {
             (OptimizerConfig::Sgd { .. }, true) => SGD_RATE,
             (OptimizerConfig::Sgd { .. }, false) => SGD_RATE_WITHOUT_NORMS,
         };
-        let power = DECAY;
-        Schedule::Poly { initial, power }
+        Schedule::poly(initial)
     }
 
     /// Plans patch, batch and network for the data on this kind of adapter.

@@ -5,22 +5,13 @@ use std::collections::BTreeMap;
 use super::file::WeightsFile;
 use super::names::sources;
 use super::value::{Place, Values, View};
+use crate::losses::Supervision;
 use crate::optim::{OptimizerConfig, Schedule};
 use crate::run::NetworkTensor;
 use crate::tensor::HostTensor;
 
-/// Steps of an epoch of nnU-Net's trainer.
-const STEPS_AN_EPOCH: usize = 250;
-
 /// Epochs of nnU-Net's trainer, where the name of a variant does not say another number.
 const EPOCHS: usize = 1000;
-
-/// Largest norm of all gradients together in nnU-Net's trainer.
-const MAX_NORM: f32 = 12.0;
-
-/// Learning rate at the start and exponent of its decay in nnU-Net's trainer.
-const RATE: f64 = 0.01;
-const DECAY: f64 = 0.9;
 
 /// A training run of nnU-Net that can be gone on with.
 #[derive(Clone, Debug)]
@@ -50,14 +41,12 @@ impl ImportedTraining {
         let epoch = file.entry(&["current_epoch"]).and_then(|n| n.parse().ok());
         let epoch: usize = epoch.ok_or("it does not say its epoch")?;
         let sgd = Sgd::of(file)?;
+        let steps = |epochs: usize| epochs.saturating_mul(Supervision::EPOCH as usize);
         Ok(Self {
-            step: epoch.saturating_mul(STEPS_AN_EPOCH),
-            steps: epochs_of(&trainer).saturating_mul(STEPS_AN_EPOCH),
+            step: steps(epoch),
+            steps: steps(epochs_of(&trainer)),
             optimizer: sgd.config,
-            learning_rate: Schedule::Poly {
-                initial: sgd.rate,
-                power: DECAY,
-            },
+            learning_rate: sgd.learning_rate,
             batch_dice,
             velocities: velocities(file, wanted, &sgd.momenta)?,
         })
@@ -74,8 +63,7 @@ fn epochs_of(trainer: &str) -> usize {
 /// The state of torch.optim.SGD.
 struct Sgd {
     config: OptimizerConfig,
-    /// Learning rate at the start.
-    rate: f64,
+    learning_rate: Schedule,
     /// `momentum_buffer` of each parameter in the order of the module; `None` where no gradient ever reached it.
     momenta: Vec<Option<View>>,
 }
@@ -107,19 +95,18 @@ impl Sgd {
             momentum: momentum as f32,
             nesterov,
             weight_decay: weight_decay as f32,
-            max_norm: Some(MAX_NORM),
+            // nnU-Net's, which it has in its code alone.
+            max_norm: OptimizerConfig::default().max_norm(),
         };
-        let rate = number("initial_lr").unwrap_or(RATE);
-        let fault = config
-            .fault()
-            .or(Schedule::Constant { initial: rate }.fault());
+        let learning_rate = number("initial_lr").map_or_else(Schedule::default, Schedule::poly);
+        let fault = config.fault().or(learning_rate.fault());
         if let Some(fault) = fault {
             let (key, expected, found) = (fault.key, fault.expected, fault.found);
             return Err(format!("its optimiser has {key} {found}, not {expected}"));
         }
         Ok(Self {
             config,
-            rate,
+            learning_rate,
             momenta: momenta(values, state, group)?,
         })
     }

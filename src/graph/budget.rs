@@ -1,15 +1,19 @@
 //! Compiling a training graph within a budget of device memory: which forward values are made again, not kept.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
-use super::plan::TRIES;
-use super::recompute::{Family, REACH, Recomputation};
+use super::draft::Draft;
+use super::joins::split_joins;
+use super::recompute::{Applied, Family, REACH, Recomputation};
+use super::streaming::stream;
 use super::{Graph, GraphError, Program, ProgramOptions, remove_dead_nodes};
 use crate::gpu::DeviceProfile;
 use crate::ops::ValueId;
 
-/// Nodes count as high, and are relieved first, where more than so many eighths of the peak are alive.
-const HIGH_EIGHTHS: u64 = 7;
+/// Nodes count as high, and are relieved first, where more than so many eighths of the peak are alive. A step that helps the highest
+/// may bar the way to better ones, and so may one that helps many: what one of these does not lead to, the next is tried for.
+const HIGH_EIGHTHS: [u64; 3] = [7, 6, 5];
 
 /// A forward value that a program makes again in its backward part instead of keeping it.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -26,7 +30,9 @@ pub struct Recomputed {
 /// that cost next to nothing are made again in the backward part. Where the device has a
 /// [memory budget](DeviceProfile::memory_budget) that this does not meet, slots are
 /// [mixed](ProgramOptions::mixed_slots), and more values are made again: those that take most bytes off
-/// the nodes above the budget for each operation, until the planned memory fits. The results are the same bits.
+/// the nodes above the budget for each operation, until the planned memory fits. Where fewer operations are made again then, or it
+/// does not fit otherwise, large convolutions are computed slab by slab over their sources, and their gradients for one part of a
+/// join at a time. The results are the same bits.
 ///
 /// # Errors
 /// [`GraphError::Budget`] with the least that could be reached; else as [`Program::compile`].
@@ -38,104 +44,163 @@ pub fn compile_training(
 ) -> Result<Program, GraphError> {
     let mut search = Search {
         plan: Recomputation::new(graph, first_backward, outputs),
-        graph,
         outputs,
         device,
         options: ProgramOptions::default(),
+        in_slabs: false,
     };
-    let mut choice = Choice {
-        dropped: search.plan.cheap(),
-        reach: REACH,
-    };
-    let program = search.compile(&choice)?;
+    let program = search.compile(&search.cheap())?;
     let budget = device.memory_budget.unwrap_or(u64::MAX);
     if program.total_bytes() <= budget {
         return Ok(program);
     }
     search.options.mixed_slots = true;
-    let mut program = search.compile_with(&choice, 0)?;
-    let mut lowest = (program.peak_bytes(), choice.clone());
-    let mut seen = BTreeSet::from([choice.clone()]);
-    loop {
-        // Only what could fit is packed well, which takes most of the time.
-        if program.peak_bytes() + program.persistent_bytes() <= budget {
-            let packed = search.compile(&choice)?;
-            if packed.total_bytes() <= budget {
-                program = packed;
-                break;
-            }
-        }
-        let Some((better, found)) = search.improve(&choice, &program, &seen)? else {
-            let least = search.compile(&lowest.1)?.total_bytes();
-            return Err(GraphError::Budget { budget, least });
-        };
-        (choice, program) = (better, found);
-        if program.peak_bytes() < lowest.0 {
-            lowest = (program.peak_bytes(), choice.clone());
-        }
-        seen.insert(choice.clone());
+    let whole = search.within(budget);
+    let split = split_joins(graph, first_backward, outputs, device);
+    search.plan = Recomputation::new(&split, first_backward, outputs);
+    search.in_slabs = true;
+    cheaper(whole, search.within(budget))
+}
+
+/// The program that makes less again, or the lesser of two budgets that would do.
+fn cheaper(
+    whole: Result<Program, GraphError>,
+    in_slabs: Result<Program, GraphError>,
+) -> Result<Program, GraphError> {
+    match (whole, in_slabs) {
+        (Ok(whole), Ok(slabs)) => Ok(match slabs.recomputed_madds() < whole.recomputed_madds() {
+            true => slabs,
+            false => whole,
+        }),
+        (
+            Err(GraphError::Budget { budget, least }),
+            Err(GraphError::Budget { least: other, .. }),
+        ) => Err(GraphError::Budget {
+            budget,
+            least: least.min(other),
+        }),
+        (Err(GraphError::Budget { .. }), found) | (found, Err(GraphError::Budget { .. })) => found,
+        (Err(error), _) | (_, Err(error)) => Err(error),
     }
-    search.restore(choice, program, budget)
 }
 
 /// What is made again, and over how many nodes it is then kept for its next use.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Choice {
-    dropped: BTreeSet<ValueId>,
-    reach: usize,
-}
+type Choice = BTreeMap<ValueId, usize>;
 
-impl Choice {
-    fn without(&self, root: ValueId) -> Self {
-        let mut choice = self.clone();
-        choice.dropped.insert(root);
-        choice
-    }
-
-    fn with(&self, root: ValueId) -> Self {
-        let mut choice = self.clone();
-        choice.dropped.remove(&root);
-        choice
-    }
-
-    fn with_reach(&self, reach: usize) -> Self {
-        Self {
-            reach,
-            ..self.clone()
-        }
-    }
+/// A program to be packed, and what it makes again.
+struct Found<'a> {
+    choice: Choice,
+    draft: Draft<'a>,
+    /// The family of each value that is a copy.
+    copied: BTreeMap<ValueId, ValueId>,
+    /// Multiply-adds of making values again.
+    madds: f64,
 }
 
 /// What stays the same while a set of values is sought.
 struct Search<'a> {
     plan: Recomputation<'a>,
-    graph: &'a Graph,
     outputs: &'a [ValueId],
     device: &'a DeviceProfile,
     options: ProgramOptions,
+    /// Whether large convolutions are computed slab by slab.
+    in_slabs: bool,
 }
 
 impl Search<'_> {
-    fn compile(&self, choice: &Choice) -> Result<Program, GraphError> {
-        self.compile_with(choice, TRIES)
+    fn cheap(&self) -> Choice {
+        let cheap = self.plan.cheap().into_iter();
+        cheap.map(|root| (root, REACH)).collect()
     }
 
-    fn compile_with(&self, choice: &Choice, tries: usize) -> Result<Program, GraphError> {
-        let (mut graph, flops) = self.plan.apply_within(&choice.dropped, choice.reach);
-        remove_dead_nodes(&mut graph, self.outputs);
-        let (outputs, device) = (self.outputs, self.device);
-        let mut program = Program::compile_with(graph, outputs, device, self.options, tries)?;
-        let families = choice
-            .dropped
-            .iter()
-            .filter_map(|r| self.plan.families().get(r));
-        let recomputed = families.map(|f| self.describe(f)).collect();
-        program.set_recomputed(recomputed, flops / 2.0);
+    /// A program within `budget` that makes little again.
+    fn within(&self, budget: u64) -> Result<Program, GraphError> {
+        let mut least = u64::MAX;
+        for eighths in HIGH_EIGHTHS {
+            match self.relieved(eighths, budget) {
+                Err(GraphError::Budget { least: found, .. }) => least = least.min(found),
+                found => return found,
+            }
+        }
+        Err(GraphError::Budget { budget, least })
+    }
+
+    /// A program within `budget`, sought by relieving the nodes above so many eighths of the peak.
+    fn relieved(&self, eighths: u64, budget: u64) -> Result<Program, GraphError> {
+        let mut found = self.draft(self.cheap())?;
+        let mut seen = BTreeMap::from([(found.choice.clone(), found.draft.at_least())]);
+        loop {
+            if let Some(packed) = self.compile_within(&found.choice, budget)? {
+                return self.restore(found.choice, packed, budget);
+            }
+            let Some(better) = self.improve(&found, eighths, &seen)? else {
+                let least = self.least(seen)?;
+                return Err(GraphError::Budget { budget, least });
+            };
+            found = better;
+            seen.insert(found.choice.clone(), found.draft.at_least());
+        }
+    }
+
+    /// The bytes of the choice that takes least; with each, what it takes however it is packed.
+    fn least(&self, choices: BTreeMap<Choice, u64>) -> Result<u64, GraphError> {
+        let mut choices = Vec::from_iter(choices);
+        choices.sort_by_key(|(_, at_least)| *at_least);
+        let mut least = u64::MAX;
+        for (choice, at_least) in choices {
+            if at_least >= least {
+                break;
+            }
+            least = least.min(self.compile(&choice)?.total_bytes());
+        }
+        Ok(least)
+    }
+
+    fn compile(&self, choice: &Choice) -> Result<Program, GraphError> {
+        self.pack(self.draft(choice.clone())?, 0)
+    }
+
+    /// The program, if it fits into `budget`.
+    fn compile_within(&self, choice: &Choice, budget: u64) -> Result<Option<Program>, GraphError> {
+        let found = self.draft(choice.clone())?;
+        // Most of the time is taken by packing.
+        if found.draft.at_least() > budget {
+            return Ok(None);
+        }
+        let program = self.pack(found, budget)?;
+        Ok((program.total_bytes() <= budget).then_some(program))
+    }
+
+    fn pack(&self, found: Found<'_>, enough: u64) -> Result<Program, GraphError> {
+        let mut program = Program::pack(found.draft, enough)?;
+        let families = self.plan.families();
+        let chosen = found.choice.keys().filter_map(|root| families.get(root));
+        program.set_recomputed(chosen.map(|f| self.describe(f)).collect(), found.madds);
         Ok(program)
     }
 
+    fn draft(&self, choice: Choice) -> Result<Found<'_>, GraphError> {
+        let Applied {
+            mut graph,
+            flops,
+            copied,
+        } = self.plan.apply_within(&choice);
+        let (outputs, device) = (self.outputs, self.device);
+        remove_dead_nodes(&mut graph, outputs);
+        if self.in_slabs {
+            stream(&mut graph, outputs, device);
+            remove_dead_nodes(&mut graph, outputs);
+        }
+        Ok(Found {
+            choice,
+            draft: Draft::of(graph, outputs, device, self.options)?,
+            copied,
+            madds: flops / 2.0,
+        })
+    }
+
     fn describe(&self, family: &Family) -> Recomputed {
-        let last = family.members.last().map(|&m| self.graph.value(m));
+        let last = family.members.last().map(|&m| self.plan.graph().value(m));
         Recomputed {
             name: last.map(|v| v.name.clone()).unwrap_or_default(),
             bytes: family.bytes,
@@ -143,63 +208,76 @@ impl Search<'_> {
         }
     }
 
-    /// The best further step that leaves less at the nodes where most is alive: a family to make again; else one to keep after
-    /// all, since to make it again takes most there; else several to make again; else to keep what was made again for a
-    /// shorter time. None of those `seen`. It does not depend on the budget, so that whatever is said to be the least can be
-    /// reached.
+    /// The best further step that leaves less at the nodes where most is alive: a family to make again, or to make again for each
+    /// use; else one to keep after all, or longer, since to make it again takes most there; else several of the first at once.
+    /// None of those `seen`. It does not depend on the budget, so that whatever is said to be the least can be reached.
     fn improve(
         &self,
-        choice: &Choice,
-        program: &Program,
-        seen: &BTreeSet<Choice>,
-    ) -> Result<Option<(Choice, Program)>, GraphError> {
-        let level = program.peak_bytes() / 8 * HIGH_EIGHTHS;
-        let excess = excess(program, level);
-        let candidates = self.candidates(choice, program, &excess);
-        let singly = candidates.iter().map(|&root| choice.without(root));
-        let kept = choice.dropped.iter().map(|&root| choice.with(root));
-        let together = candidates.iter().scan(choice.clone(), |all, &root| {
-            all.dropped.insert(root);
+        found: &Found<'_>,
+        eighths: u64,
+        seen: &BTreeMap<Choice, u64>,
+    ) -> Result<Option<Found<'_>>, GraphError> {
+        let Found { choice, draft, .. } = found;
+        let level = draft.peak_bytes / 8 * eighths;
+        let excess = excess(draft, level);
+        let candidates = self.candidates(found, &excess);
+        let with = |mut choice: Choice, (root, reach): (ValueId, usize)| {
+            choice.insert(root, reach);
+            choice
+        };
+        let singly = candidates.iter().map(|&step| with(choice.clone(), step));
+        let kept = choice.keys().map(|root| without(choice, root));
+        let together = candidates.iter().scan(choice.clone(), |all, &step| {
+            *all = with(std::mem::take(all), step);
             Some(all.clone())
         });
-        let reaches = std::iter::successors(Some(choice.reach / 2), |r| (*r > 0).then_some(r / 2));
-        let shorter = reaches.map(|reach| choice.with_reach(reach));
+        let brief = choice.iter().filter(|(_, reach)| **reach < REACH);
+        let longer = brief.map(|(&root, _)| with(choice.clone(), (root, REACH)));
         let total: u64 = excess.iter().sum();
-        let steps = singly.chain(kept).chain(together.skip(1)).chain(shorter);
-        for tried in steps.filter(|step| !seen.contains(step)) {
-            // What is alive does not depend on the packing.
-            let found = self.compile_with(&tried, 0)?;
-            let above: u64 = self::excess(&found, level).iter().sum();
-            if above < total || found.peak_bytes() < program.peak_bytes() {
-                return Ok(Some((tried, found)));
+        let steps = singly.chain(kept).chain(longer).chain(together.skip(1));
+        for tried in steps.filter(|step| !seen.contains_key(step)) {
+            let better = self.draft(tried)?;
+            let above: u64 = self::excess(&better.draft, level).iter().sum();
+            if above < total || better.draft.peak_bytes < draft.peak_bytes {
+                return Ok(Some(better));
             }
         }
         Ok(None)
     }
 
-    /// Families that are alive where most is, those first that take most bytes off for each operation.
-    fn candidates(&self, choice: &Choice, program: &Program, excess: &[u64]) -> Vec<ValueId> {
-        let mut freed: BTreeMap<ValueId, u64> = BTreeMap::new();
-        for resident in program.residents() {
-            let alive = resident.first..=resident.last.min(excess.len() - 1);
-            let off = excess[alive].iter().map(|&e| e.min(resident.bytes));
-            if let Some(root) = resident.root {
-                *freed.entry(root).or_default() += off.sum::<u64>();
-            }
+    /// Families that are alive where most is, and the reach to make them again with: those first that take most bytes off for
+    /// each operation.
+    fn candidates(&self, found: &Found<'_>, excess: &[u64]) -> Vec<(ValueId, usize)> {
+        let (choice, graph) = (&found.choice, &found.draft.graph);
+        let members = self.plan.families().iter();
+        let families: BTreeMap<ValueId, ValueId> = members
+            .flat_map(|(&root, family)| family.members.iter().map(move |&m| (m, root)))
+            .collect();
+        let mut freed: BTreeMap<(ValueId, usize), u64> = BTreeMap::new();
+        for (value, nodes) in lifetimes(graph) {
+            let step = match (found.copied.get(&value), families.get(&value)) {
+                (Some(&family), _) => (family, 0),
+                (None, Some(&family)) => (family, REACH),
+                (None, None) => continue,
+            };
+            let bytes = graph.value(value).bytes();
+            let off = excess[nodes].iter().map(|&e| e.min(bytes));
+            *freed.entry(step).or_default() += off.sum::<u64>();
         }
-        let mut candidates: Vec<(ValueId, f64)> = freed
+        let is_new = |(root, reach): &(ValueId, usize)| choice.get(root).is_none_or(|r| r > reach);
+        let mut candidates: Vec<((ValueId, usize), f64)> = freed
             .into_iter()
-            .filter(|(root, freed)| *freed > 0 && !choice.dropped.contains(root))
-            .filter_map(|(root, freed)| {
-                let family = self.plan.families().get(&root)?;
-                Some((root, freed as f64 / (1.0 + family.flops)))
+            .filter(|(step, freed)| *freed > 0 && is_new(step))
+            .filter_map(|(step, freed)| {
+                let family = self.plan.families().get(&step.0)?;
+                Some((step, freed as f64 / (1.0 + family.flops)))
             })
             .collect();
         candidates.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        candidates.into_iter().map(|(root, _)| root).collect()
+        candidates.into_iter().map(|(step, _)| step).collect()
     }
 
-    /// Keeps again what the budget allows, the most expensive first.
+    /// Keeps again what the budget allows, the most expensive first: over a few nodes, then all the time.
     fn restore(
         &self,
         mut choice: Choice,
@@ -208,39 +286,50 @@ impl Search<'_> {
     ) -> Result<Program, GraphError> {
         let cheap = self.plan.cheap();
         let mut order: Vec<(ValueId, f64)> = choice
-            .dropped
-            .iter()
-            .filter(|root| !cheap.contains(root))
+            .keys()
             .filter_map(|root| Some((*root, self.plan.families().get(root)?.flops)))
             .collect();
         order.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        let longer = choice.with_reach(REACH);
-        let mut keep = |more: Choice| -> Result<Choice, GraphError> {
-            let tried = self.compile(&more)?;
-            if tried.total_bytes() > budget {
-                return Ok(choice.clone());
-            }
-            (choice, program) = (more.clone(), tried);
-            Ok(more)
-        };
-        let mut kept = keep(longer)?;
         for (root, _) in order {
-            kept = keep(kept.with(root))?;
+            let mut longer = choice.clone();
+            longer.insert(root, REACH);
+            let mut steps = vec![longer];
+            if !cheap.contains(&root) {
+                steps.insert(0, without(&choice, &root));
+            }
+            for step in steps.into_iter().filter(|step| *step != choice) {
+                if let Some(fitting) = self.compile_within(&step, budget)? {
+                    (choice, program) = (step, fitting);
+                    break;
+                }
+            }
         }
         Ok(program)
     }
 }
 
-/// Bytes above `level` at each node.
-fn excess(program: &Program, level: u64) -> Vec<u64> {
-    let mut alive = vec![0u64; program.graph().nodes().len() + 1];
-    for resident in program.residents() {
-        for bytes in &mut alive[resident.first..=resident.last] {
-            *bytes += resident.bytes;
+fn without(choice: &Choice, root: &ValueId) -> Choice {
+    let mut choice = choice.clone();
+    choice.remove(root);
+    choice
+}
+
+/// From which node to which there is a value, of those that nodes make.
+fn lifetimes(graph: &Graph) -> BTreeMap<ValueId, RangeInclusive<usize>> {
+    let mut lifetimes = BTreeMap::new();
+    for (at, node) in graph.nodes().iter().enumerate() {
+        lifetimes.extend(node.outputs.iter().map(|&value| (value, at..=at)));
+        for value in &node.inputs {
+            if let Some(nodes) = lifetimes.get_mut(value) {
+                *nodes = *nodes.start()..=at;
+            }
         }
     }
-    alive
-        .into_iter()
-        .map(|bytes| bytes.saturating_sub(level))
-        .collect()
+    lifetimes
+}
+
+/// Bytes above `level` at each node.
+fn excess(draft: &Draft<'_>, level: u64) -> Vec<u64> {
+    let alive = draft.alive().into_iter();
+    alive.map(|bytes| bytes.saturating_sub(level)).collect()
 }

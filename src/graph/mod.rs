@@ -3,9 +3,11 @@
 mod axes;
 mod budget;
 mod differentiate;
+mod draft;
 mod error;
 mod executor;
 mod init;
+mod joins;
 mod limits;
 mod lower;
 mod passes;
@@ -16,6 +18,7 @@ mod program;
 mod recompute;
 mod separable;
 mod store;
+mod streaming;
 mod summary;
 mod tenants;
 

@@ -88,11 +88,13 @@ pub struct Rules<'a> {
     pub apart: &'a [(usize, usize)],
     /// The most bytes of a slot; no request has more.
     pub limit: u64,
+    /// Bytes that are few enough to look no further.
+    pub enough: u64,
 }
 
 /// Tries of [`plan_memory`] to find an order that wastes less, how often it begins anew with them, and the share of the
 /// peak below which a request is too small to matter there.
-pub(super) const TRIES: usize = 400;
+const TRIES: usize = 400;
 const STARTS: usize = 8;
 const SMALL: u64 = 256;
 
@@ -104,16 +106,6 @@ const WISHED: usize = 3;
 /// moves requests in that order, or lets one wish for a slot, in a fixed sequence of tries, and keeps what needs fewer
 /// bytes; from the start again a few times, since what it comes to differs. With `reuse` off each request gets a slot of its own.
 pub fn plan_memory(requests: &[Request], rules: Rules<'_>, reuse: bool) -> MemoryPlan {
-    plan_with(requests, rules, reuse, TRIES)
-}
-
-/// [`plan_memory`] with another number of tries.
-pub(super) fn plan_with(
-    requests: &[Request],
-    rules: Rules<'_>,
-    reuse: bool,
-    tries: usize,
-) -> MemoryPlan {
     if !reuse {
         return MemoryPlan {
             places: (0..requests.len())
@@ -123,6 +115,7 @@ pub(super) fn plan_with(
         };
     }
     let least = peak_bytes(requests);
+    let enough = least.max(rules.enough);
     let mut list: Vec<usize> = (0..requests.len()).collect();
     list.sort_by_key(|&i| (std::cmp::Reverse(requests[i].bytes()), i));
     let is_large = |i: &&usize| requests[**i].bytes() >= least / SMALL;
@@ -133,18 +126,21 @@ pub(super) fn plan_with(
         list,
         wishes: vec![None; requests.len()],
     };
-    let mut best = Packing::of(&problem, &first);
+    let mut whole = Packing::empty(&problem);
+    for &i in &first.list {
+        whole.add(&problem, i, None);
+    }
+    let mut best = whole.clone();
     let mut random = 1u64;
     for _ in 0..STARTS {
         let mut order = first.clone();
-        let mut packing = Packing::of(&problem, &order);
-        for _ in 0..tries {
-            if best.total().min(packing.total()) <= least || large < 2 {
+        let mut packing = whole.clone();
+        for _ in 0..TRIES {
+            if best.total().min(packing.total()) <= enough || large < 2 {
                 break;
             }
             let tried = order.changed(&mut random, !rules.apart.is_empty());
-            let found = Packing::of(&problem, &tried);
-            if found.total() <= packing.total() {
+            if let Some(found) = Packing::within(packing.total(), &problem, &tried) {
                 (packing, order) = (found, tried);
             }
         }
@@ -211,11 +207,14 @@ impl<'a> Problem<'a> {
 }
 
 /// Slots that are being filled.
+#[derive(Clone)]
 struct Packing {
     plan: MemoryPlan,
     is_placed: Vec<bool>,
     /// What lies in each slot, by offset.
     tenants: Vec<Vec<Tenant>>,
+    /// Room for what bars a request from places in a slot, kept since it is needed for each request anew.
+    barred: Vec<(i64, u64)>,
 }
 
 /// A part of a request in its place.
@@ -226,20 +225,27 @@ struct Tenant {
 }
 
 impl Packing {
-    fn of(problem: &Problem<'_>, order: &Order) -> Self {
+    /// The packing, if it needs no more than `bytes`.
+    fn within(bytes: u64, problem: &Problem<'_>, order: &Order) -> Option<Self> {
+        let mut packing = Self::empty(problem);
+        let fits = order.list.iter().all(|&i| {
+            packing.add(problem, i, order.wishes[i]);
+            packing.total() <= bytes
+        });
+        fits.then_some(packing)
+    }
+
+    fn empty(problem: &Problem<'_>) -> Self {
         let requests = problem.requests.len();
-        let mut packing = Self {
+        Self {
             plan: MemoryPlan {
                 places: vec![Place::default(); requests],
                 slots: Vec::new(),
             },
             is_placed: vec![false; requests],
             tenants: Vec::new(),
-        };
-        for &i in &order.list {
-            packing.add(problem, i, order.wishes[i]);
+            barred: Vec::new(),
         }
-        packing
     }
 
     fn add(&mut self, problem: &Problem<'_>, i: usize, wish: Option<usize>) {
@@ -249,15 +255,17 @@ impl Packing {
             is_open[self.plan.places[other].slot] = false;
         }
         let wish = wish.filter(|&w| is_open.get(w) == Some(&true));
+        let mut barred = std::mem::take(&mut self.barred);
         let place = (0..self.tenants.len())
             .filter(|&slot| is_open[slot] && wish.is_none_or(|w| w == slot))
             .filter_map(|slot| {
-                let (offset, waste) = self.gap(problem, i, slot);
+                let (offset, waste) = self.gap(problem, i, slot, &mut barred);
                 let growth = (offset + room).saturating_sub(self.plan.slots[slot]);
                 (offset + room <= problem.limit).then_some((growth, waste, slot, offset))
             })
             .min()
             .map(|(_, _, slot, offset)| Place { slot, offset });
+        self.barred = barred;
         self.put(problem, i, place);
     }
 
@@ -284,11 +292,17 @@ impl Packing {
         self.tenants[place.slot].extend(tenants);
     }
 
-    /// The tightest gap of a slot for a request, else its end: the offset, and what would be left free there.
-    fn gap(&self, problem: &Problem<'_>, i: usize, slot: usize) -> (u64, u64) {
+    /// The tightest gap of a slot for a request, else its end: the offset, and what would be left free there. Into `barred` goes
+    /// where it may not begin: from behind the first number to before the second.
+    fn gap(
+        &self,
+        problem: &Problem<'_>,
+        i: usize,
+        slot: usize,
+        barred: &mut Vec<(i64, u64)>,
+    ) -> (u64, u64) {
         let request = &problem.requests[i];
-        // Where it may not begin: from behind the first number to before the second.
-        let mut barred: Vec<(i64, u64)> = Vec::new();
+        barred.clear();
         for (first, part) in request.spans() {
             for tenant in self.tenants[slot].iter().filter(|t| t.part.meets(part)) {
                 let end = tenant.first + tenant.part.bytes;
@@ -301,7 +315,7 @@ impl Packing {
         barred.sort_unstable();
         let mut free = 0;
         let mut tightest: Option<(u64, u64)> = None;
-        for (before, after) in barred {
+        for &(before, after) in barred.iter() {
             let waste = before - free as i64;
             if waste >= 0 && tightest.is_none_or(|(_, least)| (waste as u64) < least) {
                 tightest = Some((free, waste as u64));
@@ -318,13 +332,20 @@ impl Packing {
 }
 
 /// The most bytes alive at one node: no plan can need less.
-pub fn peak_bytes(requests: &[Request]) -> u64 {
-    let parts = || requests.iter().flat_map(|r| &r.parts);
-    let alive_at = |at: usize| {
-        parts()
-            .filter(|p| p.first <= at && at <= p.last)
-            .map(|p| p.bytes)
-            .sum()
-    };
-    parts().map(|p| alive_at(p.first)).max().unwrap_or(0)
+pub fn peak_bytes<'a>(requests: impl IntoIterator<Item = &'a Request>) -> u64 {
+    let parts = requests.into_iter().flat_map(|r| &r.parts);
+    let mut changes: Vec<(usize, bool, u64)> = parts
+        .filter(|p| p.first <= p.last)
+        .flat_map(|p| [(p.first, true, p.bytes), (p.last + 1, false, p.bytes)])
+        .collect();
+    // What ends before a node does so before others begin there.
+    changes.sort_unstable();
+    let alive = changes.iter().scan(0, |alive, (_, begins, bytes)| {
+        match begins {
+            true => *alive += bytes,
+            false => *alive -= bytes,
+        }
+        Some(*alive)
+    });
+    alive.max().unwrap_or(0)
 }

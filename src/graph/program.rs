@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::limits::{buffer_limit, check_elements, check_grid, check_requests, check_values};
-use super::lower::{Lowered, lower_nodes};
-use super::placement::{operand, place};
-use super::plan::{MemoryPlan, Place, Request, Rules, TRIES, peak_bytes, plan_with};
-use super::tenants::{Tenant, lifetimes, no_such_scratch, read_and_written, tenant, tenant_name};
-use super::{Graph, GraphError, Recomputed, Role};
+use super::draft::Draft;
+use super::limits::{buffer_limit, check_grid};
+use super::lower::Lowered;
+use super::placement::operand;
+use super::plan::{MemoryPlan, Place, Request, Rules, plan_memory};
+use super::tenants::{Tenant, no_such_scratch, read_and_written, tenant, tenant_name};
+use super::{Graph, GraphError, Recomputed};
 use crate::gpu::{Access, Constants, DeviceProfile, Kernel};
 use crate::ops::{Binding, Cost, Dispatch, Operand, ValueId};
 use crate::tensor::Element;
@@ -89,9 +90,6 @@ pub struct Resident {
     pub slot: usize,
     /// Its first byte there.
     pub offset: u64,
-    /// The value whose storage it is; none for scratch space.
-    #[serde(skip)]
-    pub(super) root: Option<ValueId>,
 }
 
 impl Program {
@@ -106,30 +104,32 @@ impl Program {
         device: &DeviceProfile,
         options: ProgramOptions,
     ) -> Result<Self, GraphError> {
-        Self::compile_with(graph, outputs, device, options, TRIES)
+        Self::pack(Draft::of(graph, outputs, device, options)?, 0)
     }
 
-    /// [`Program::compile`] with so many tries to pack tensors better.
-    pub(super) fn compile_with(
-        graph: Graph,
-        outputs: &[ValueId],
-        device: &DeviceProfile,
-        options: ProgramOptions,
-        tries: usize,
-    ) -> Result<Self, GraphError> {
-        check_elements(&graph, outputs, device)?;
-        check_values(&graph, outputs, device)?;
-        let placements = place(&graph, outputs, options.reuse_memory);
-        let lowered = lower_nodes(&graph, &placements, device)?;
-        let requests = lifetimes(&graph, &placements, &lowered, outputs);
-        check_requests(&graph, &requests, device)?;
-        let apart = read_and_written(&graph, &requests, &lowered)?;
+    /// Packs what a draft needs, as well as it can or into [`Program::total_bytes`] that are `enough`.
+    pub(super) fn pack(draft: Draft<'_>, enough: u64) -> Result<Self, GraphError> {
+        let Draft {
+            graph,
+            outputs,
+            device,
+            options,
+            placements,
+            lowered,
+            requests,
+            peak_bytes,
+        } = draft;
+        let apart = match options.mixed_slots {
+            true => Vec::new(),
+            false => read_and_written(&graph, &requests, &lowered)?,
+        };
         let list: Vec<Request> = requests.values().cloned().collect();
         let rules = Rules {
-            apart: if options.mixed_slots { &[] } else { &apart },
+            apart: &apart,
             limit: buffer_limit(device),
+            enough: enough.saturating_sub(graph.persistent_bytes()),
         };
-        let plan = plan_with(&list, rules, options.reuse_memory, tries);
+        let plan = plan_memory(&list, rules, options.reuse_memory);
         let homes = Homes {
             graph: &graph,
             places: requests
@@ -149,10 +149,6 @@ impl Program {
             .collect::<Result<_, GraphError>>()?;
         let of_tenant = |((tenant, request), place): ((&Tenant, &Request), &Place)| {
             let (name, place) = (tenant_name(&graph, *tenant), *place);
-            let root = match tenant {
-                Tenant::Root(value) => Some(*value),
-                Tenant::Scratch { .. } => None,
-            };
             let alive = request.spans().filter(|(_, part)| part.first <= part.last);
             let residents = alive.map(|(first, part)| Resident {
                 name: name.clone(),
@@ -161,7 +157,6 @@ impl Program {
                 last: part.last,
                 slot: place.slot,
                 offset: place.offset + first,
-                root,
             });
             residents.collect::<Vec<_>>()
         };
@@ -171,7 +166,7 @@ impl Program {
             steps,
             outputs,
             residents,
-            peak_bytes: peak_bytes(&list),
+            peak_bytes,
             plan,
             graph,
             recomputed: Vec::new(),
@@ -217,13 +212,7 @@ impl Program {
 
     /// Bytes of parameters, states and inputs.
     pub fn persistent_bytes(&self) -> u64 {
-        self.bytes_of(|role| *role != Role::Computed)
-    }
-
-    /// Bytes of the values with a role of which `counts` holds.
-    pub(super) fn bytes_of(&self, counts: impl Fn(&Role) -> bool) -> u64 {
-        let values = self.graph.values().filter(|(_, v)| counts(&v.role));
-        values.map(|(_, v)| v.bytes()).sum()
+        self.graph.persistent_bytes()
     }
 
     /// Bytes of device memory that a run needs: slots, parameters, states and inputs.

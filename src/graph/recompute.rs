@@ -65,6 +65,11 @@ impl<'a> Recomputation<'a> {
         found
     }
 
+    /// The graph in which nothing is made again.
+    pub(super) fn graph(&self) -> &Graph {
+        self.graph
+    }
+
     /// What can be dropped, by the value whose storage it is.
     pub fn families(&self) -> &BTreeMap<ValueId, Family> {
         &self.families
@@ -95,20 +100,26 @@ impl<'a> Recomputation<'a> {
     /// The graph in which the families of `dropped` are made again in the backward part, and what that costs a run in
     /// floating point operations.
     pub fn apply(&self, dropped: &BTreeSet<ValueId>) -> (Graph, f64) {
-        self.apply_within(dropped, REACH)
+        let within = dropped.iter().map(|&root| (root, REACH)).collect();
+        let Applied { graph, flops, .. } = self.apply_within(&within);
+        (graph, flops)
     }
 
-    /// [`Recomputation::apply`] with what was made again kept over at the most `reach` nodes for its next use.
-    pub(super) fn apply_within(&self, dropped: &BTreeSet<ValueId>, reach: usize) -> (Graph, f64) {
-        let members = dropped.iter().filter_map(|root| self.families.get(root));
+    /// [`Recomputation::apply`] with what was made again of each family kept over at the most so many nodes for its next use.
+    pub(super) fn apply_within(&self, dropped: &BTreeMap<ValueId, usize>) -> Applied {
         let mut rewrite = Rewrite {
             plan: self,
-            dropped: members.flat_map(|f| &f.members).copied().collect(),
+            dropped: BTreeMap::new(),
             graph: self.graph.clone(),
             copies: BTreeMap::new(),
-            reach,
+            copied: BTreeMap::new(),
             flops: 0.0,
         };
+        for (&root, &reach) in dropped {
+            for &member in self.families.get(&root).iter().flat_map(|f| &f.members) {
+                rewrite.dropped.insert(member, Dropped { root, reach });
+            }
+        }
         let backward = rewrite.graph.nodes.split_off(self.first_backward);
         for (at, mut node) in backward.into_iter().enumerate() {
             for input in &mut node.inputs {
@@ -116,7 +127,11 @@ impl<'a> Recomputation<'a> {
             }
             rewrite.graph.nodes.push(node);
         }
-        (rewrite.graph, rewrite.flops)
+        Applied {
+            graph: rewrite.graph,
+            flops: rewrite.flops,
+            copied: rewrite.copied,
+        }
     }
 
     fn flops(&self, node: &Node) -> f64 {
@@ -202,31 +217,48 @@ impl Uses {
     }
 }
 
+/// A graph in which families are made again.
+pub(super) struct Applied {
+    pub graph: Graph,
+    /// What that costs a run in floating point operations.
+    pub flops: f64,
+    /// The family, by the value whose storage it is, of each value that is a copy.
+    pub copied: BTreeMap<ValueId, ValueId>,
+}
+
+/// The family of a value, and over how many nodes a copy is kept for its next use.
+#[derive(Clone, Copy)]
+struct Dropped {
+    root: ValueId,
+    reach: usize,
+}
+
 /// A graph whose backward part is being written anew.
 struct Rewrite<'a> {
     plan: &'a Recomputation<'a>,
-    dropped: BTreeSet<ValueId>,
+    dropped: BTreeMap<ValueId, Dropped>,
     graph: Graph,
     /// The copy of a value and the position in the backward part of its latest use.
     copies: BTreeMap<ValueId, (ValueId, usize)>,
-    reach: usize,
+    copied: BTreeMap<ValueId, ValueId>,
     flops: f64,
 }
 
 impl Rewrite<'_> {
     /// `value` itself where it is kept, else a copy for the use at node `at` of the backward part.
     fn at_hand(&mut self, value: ValueId, at: usize) -> ValueId {
-        if !self.dropped.contains(&value) {
+        let Some(&Dropped { root, reach }) = self.dropped.get(&value) else {
             return value;
-        }
+        };
         let near = self
             .copies
             .get(&value)
-            .filter(|(_, used)| at - used <= self.reach);
+            .filter(|(_, used)| at - used <= reach);
         let copy = match near {
             Some(&(copy, _)) => copy,
             None => self.make_again(value, at),
         };
+        self.copied.insert(copy, root);
         self.copies.insert(value, (copy, at));
         copy
     }

@@ -76,6 +76,17 @@ impl Graph {
         }
         cost
     }
+
+    /// Bytes of parameters, states and inputs.
+    pub(super) fn persistent_bytes(&self) -> u64 {
+        self.bytes_of(|role| *role != Role::Computed)
+    }
+
+    /// Bytes of the values with a role of which `counts` holds.
+    fn bytes_of(&self, counts: impl Fn(&Role) -> bool) -> u64 {
+        let values = self.values().filter(|(_, v)| counts(&v.role));
+        values.map(|(_, v)| v.bytes()).sum()
+    }
 }
 
 impl Program {
@@ -142,9 +153,11 @@ impl Program {
             slots: self.memory_plan().slots.len(),
             slot_bytes: self.memory_plan().total_bytes(),
             peak_bytes: self.peak_bytes(),
-            parameter_bytes: self.bytes_of(|role| matches!(role, Role::Parameter(_))),
-            state_bytes: self.bytes_of(|role| matches!(role, Role::State(_))),
-            input_bytes: self.bytes_of(|role| *role == Role::Input),
+            parameter_bytes: self
+                .graph()
+                .bytes_of(|role| matches!(role, Role::Parameter(_))),
+            state_bytes: self.graph().bytes_of(|role| matches!(role, Role::State(_))),
+            input_bytes: self.graph().bytes_of(|role| *role == Role::Input),
             persistent_bytes: self.persistent_bytes(),
             total_bytes: self.total_bytes(),
         }

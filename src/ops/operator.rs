@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::OpError;
+use super::conv::Convolution;
 use crate::gpu::{Constants, DeviceProfile, Kernel, ParamBlock, Wanted};
 use crate::tensor::{Element, Shape};
 
@@ -135,6 +136,16 @@ pub trait Operator: Debug + Send + Sync {
     /// operand and output 0 at one place ([`Operand::is_at`]) and must not bind it to read and to write at once.
     fn in_place(&self) -> Vec<usize> {
         Vec::new()
+    }
+
+    /// The convolution that it computes, where that has no groups: its inputs are those of [`ConvForward`], of
+    /// [`ConvInputGrad`] or of [`ConvWeightGrad`], by its direction. Under a budget of memory it may then be computed in parts.
+    ///
+    /// [`ConvForward`]: super::conv::ConvForward
+    /// [`ConvInputGrad`]: super::conv::ConvInputGrad
+    /// [`ConvWeightGrad`]: super::conv::ConvWeightGrad
+    fn convolution(&self) -> Option<Convolution> {
+        None
     }
 
     /// Whether its outputs are cheaper to compute again in the backward pass than to keep.

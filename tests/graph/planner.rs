@@ -7,6 +7,7 @@ use voxseg::graph::{MemoryPlan, Part, Place, Request, Rules, peak_bytes, plan_me
 const NONE: Rules<'_> = Rules {
     apart: &[],
     limit: u64::MAX,
+    enough: 0,
 };
 
 fn requests() -> impl Strategy<Value = Vec<Request>> {
@@ -78,7 +79,7 @@ proptest! {
 
     #[test]
     fn what_is_alive_together_never_overlaps((list, apart) in with_pairs()) {
-        for rules in [NONE, Rules { apart: &apart, limit: 30_208 }] {
+        for rules in [NONE, Rules { apart: &apart, limit: 30_208, ..NONE }] {
             let shared = plan_memory(&list, rules, true);
             check(&list, rules, &shared);
             let alone = plan_memory(&list, rules, false);

@@ -7,6 +7,7 @@ mod conv;
 mod conv_coop;
 mod conv_lattices;
 mod conv_pytorch;
+mod conv_streamed;
 mod conv_weight_grad;
 mod dropout;
 mod elementwise;

@@ -102,7 +102,7 @@ impl<L, C> Variant<L, C> {
 }
 
 /// One convolution, from x to y, whichever of its directions is computed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Problem {
     /// The window.
     pub attributes: ConvAttributes,
@@ -206,6 +206,31 @@ pub fn candidates<L, C>(
         family: "conv",
         problem: problem.key(direction),
         variants,
+    })
+}
+
+/// The variant that [`choose`] takes for `whole`, for a part of its computation: some planes or some channels, whose sums are then
+/// added in the same order. `plans` makes the plans of that direction.
+///
+/// # Errors
+/// [`OpError::Attribute`] as [`choose`], and where that variant cannot compute the part.
+pub fn choose_alike<L, C>(
+    direction: Direction,
+    [whole, part]: [&Problem; 2],
+    device: &DeviceProfile,
+    op: &'static str,
+    plans: impl Fn(&Problem) -> Plans<L, C>,
+) -> Result<Variant<L, C>, OpError> {
+    let name = choose(direction, whole, device, op, plans(whole))?.name();
+    let able = able(direction, part, device, plans(part));
+    // Lattices of a part are not parts of lattices.
+    let mut able = able
+        .into_iter()
+        .filter(|v| !matches!(v, Variant::Lattices(_)));
+    let found = able.find(|v| v.name() == name);
+    found.ok_or_else(|| OpError::Attribute {
+        op,
+        reason: format!("the kernels {name:?} that compute the whole cannot compute this part"),
     })
 }
 

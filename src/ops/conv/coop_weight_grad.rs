@@ -237,7 +237,8 @@ fn staging(problem: &Problem, [edge, halo]: [usize; 2]) -> Option<Staging> {
     able.flatten().min_by(cheaper)
 }
 
-/// Appends dw = d(conv)/dw applied to dy; `operands` are x, dy and dw.
+/// Appends dw = d(conv)/dw applied to dy, of the input channels that x and dw have, in the parts in which all of them are added
+/// up; `operands` are x, dy and dw.
 pub(super) fn lower(
     to: &mut Lowering<'_>,
     problem: &Problem,
@@ -262,13 +263,15 @@ pub(super) fn lower(
     let tiles = pairs.div_ceil(slots * PARTS);
     let tap_groups = [0, 1].map(|axis| a.kernel[axis] / taps[axis]);
     let tap_groups = [tap_groups[0] * tap_groups[1], tap_groups[1]];
-    let block_groups = x.shape.c().div_ceil(blocks * edge);
-    let groups = [
-        tiles * tap_groups[0] * block_groups,
-        dy.shape.c().div_ceil(CHANNELS),
-    ];
+    let groups = |channels: usize| {
+        let block_groups = channels.div_ceil(blocks * edge);
+        let down = dy.shape.c().div_ceil(CHANNELS);
+        [tiles * tap_groups[0] * block_groups, down]
+    };
     let steps = dy.shape.n() * boxes_h * boxes_w * y_d;
-    let split = Split::new(steps, STEPS_PER_PART, groups[0] * groups[1], dw);
+    let of_all = groups(problem.x.c()).iter().product();
+    let len = problem.x.c() * problem.y.c() * a.taps();
+    let split = Split::new(steps, STEPS_PER_PART, of_all, len);
     let (partial, out_row) = split.space(to, dw);
     let params = Params {
         x_offset: x.offset,
@@ -322,12 +325,13 @@ pub(super) fn lower(
         halo_h: h.count as u32,
         halo_w: w.count as u32,
     };
+    let [across, down] = groups(x.shape.c()).map(|count| count as u32);
     to.dispatch(
         &PRODUCT,
         constants(plan.matrix.edge, plan.halo, slots),
         &params,
         &[x, dy, &partial],
-        [groups[0] as u32, groups[1] as u32, split.parts as u32],
+        [across, down, split.parts as u32],
     );
     split.add_up(to, &partial, dw);
 }

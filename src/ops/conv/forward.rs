@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::attributes::expect_bias;
 use super::{
-    ConvAttributes, Direction, Problem, bias_grad, conv_input_grad, conv_weight_grad, correlation,
-    parts,
+    ConvAttributes, Convolution, Direction, Problem, bias_grad, conv_input_grad, conv_weight_grad,
+    correlation, parts,
 };
 use crate::gpu::DeviceProfile;
 use crate::ops::{
@@ -86,6 +86,10 @@ impl Operator for ConvForward {
 
     fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
         parts::correlate(to, Direction::Forward, self.attributes)
+    }
+
+    fn convolution(&self) -> Option<Convolution> {
+        Convolution::without_groups(Direction::Forward, self.attributes)
     }
 
     fn cost(&self, inputs: &[Shape], outputs: &[Shape]) -> Cost {

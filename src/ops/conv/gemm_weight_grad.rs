@@ -63,7 +63,8 @@ pub(super) fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {
     vec![(&PRODUCT, GROUPS.map(constants).to_vec())]
 }
 
-/// Appends dw = d(conv)/dw applied to dy, for one group of channels.
+/// Appends dw = d(conv)/dw applied to dy, for one group of channels: of the input channels that `x` and `dw` have, in the parts
+/// in which all of them are added up.
 pub(super) fn lower(
     to: &mut Lowering<'_>,
     problem: &Problem,
@@ -72,18 +73,21 @@ pub(super) fn lower(
     dw: &Operand,
 ) {
     let columns = dw.shape.per_sample();
+    let all_columns = problem.x.c() * problem.attributes.taps();
     let groups = if dw.shape.n() <= 32 {
         GROUPS[0]
     } else {
         GROUPS[1]
     };
-    let tiles = [
-        columns.div_ceil(4 * 256 / groups),
-        dw.shape.n().div_ceil(4 * groups),
-    ];
+    let tiles = |columns: usize| {
+        let rows = dw.shape.n().div_ceil(4 * groups);
+        [columns.div_ceil(4 * 256 / groups), rows]
+    };
     let steps_per_sample = dy.shape.voxels().div_ceil(STEP);
     let steps = dy.shape.n() * steps_per_sample;
-    let split = Split::new(steps, STEPS_PER_PART, tiles[0] * tiles[1], dw);
+    let groups_of_all = tiles(all_columns).iter().product();
+    let len = all_columns * dw.shape.n();
+    let split = Split::new(steps, STEPS_PER_PART, groups_of_all, len);
     let (partial, out_row) = split.space(to, dw);
 
     let a = &problem.attributes;
@@ -125,7 +129,8 @@ pub(super) fn lower(
         dilation_h,
         dilation_w,
     };
-    let workgroups = [tiles[0] as u32, tiles[1] as u32, split.parts as u32];
+    let [across, down] = tiles(columns).map(|count| count as u32);
+    let workgroups = [across, down, split.parts as u32];
     let operands = [x, dy, &partial];
     to.dispatch(&PRODUCT, constants(groups), &params, &operands, workgroups);
     split.add_up(to, &partial, dw);

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::attributes::expect_bias;
 use super::{
-    ConvAttributes, Direction, Problem, bias_grad, conv, conv_weight_grad, correlation, parts,
+    ConvAttributes, Convolution, Direction, Problem, bias_grad, conv, conv_weight_grad,
+    correlation, parts,
 };
 use crate::gpu::DeviceProfile;
 use crate::ops::{
@@ -89,6 +90,10 @@ impl Operator for ConvInputGrad {
 
     fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
         parts::correlate(to, Direction::InputGrad, self.attributes)
+    }
+
+    fn convolution(&self) -> Option<Convolution> {
+        Convolution::without_groups(Direction::InputGrad, self.attributes)
     }
 
     fn cost(&self, inputs: &[Shape], outputs: &[Shape]) -> Cost {

@@ -26,7 +26,9 @@ mod parts;
 mod patches;
 mod patches_weight_grad;
 mod rows;
+mod shares;
 mod split;
+mod streamed;
 mod weight_grad;
 mod weight_grad_lanes;
 mod winograd;
@@ -37,10 +39,12 @@ pub use choice::{Direction, VARIANTS};
 pub use forward::{ConvForward, conv};
 pub use input_grad::{ConvInputGrad, conv_input_grad, conv_transpose};
 pub(in crate::ops) use rows::{cut_rows, fill_rows};
+pub use shares::{ConvInputGradShare, ConvWeightGradShare};
+pub use streamed::{Convolution, Piece, Streamed};
 pub use weight_grad::{ConvWeightGrad, conv_weight_grad};
 
 use crate::gpu::{Constants, Kernel};
-use choice::{Plans, Problem, Variant, candidates, choose};
+use choice::{Plans, Problem, Variant, candidates, choose, choose_alike};
 
 /// The kernels of this family with the specialisations in use, for the checks that need no GPU.
 pub fn kernels() -> Vec<(&'static Kernel, Vec<Constants>)> {

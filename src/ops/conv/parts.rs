@@ -188,13 +188,13 @@ fn by_target_slabs(
 /// Planes of the source, and the convolution that leads from them (for the input gradient, back to them) to a slab of
 /// the target.
 #[derive(Debug, PartialEq)]
-struct Seen {
-    range: Range<usize>,
-    attributes: ConvAttributes,
+pub(super) struct Seen {
+    pub range: Range<usize>,
+    pub attributes: ConvAttributes,
 }
 
 /// What the windows of the planes `y` of the output see of x.
-fn windows(a: &ConvAttributes, axis: usize, y: &Range<usize>, x: Shape) -> Seen {
+pub(super) fn windows(a: &ConvAttributes, axis: usize, y: &Range<usize>, x: Shape) -> Seen {
     let planes = x.spatial()[axis];
     // Counted from the first plane of the padding.
     let (start, end) = (
@@ -215,7 +215,7 @@ fn windows(a: &ConvAttributes, axis: usize, y: &Range<usize>, x: Shape) -> Seen 
 
 /// What reaches the planes `x` of the input's gradient of dy: of plane o of dy, tap k reaches o * stride + k * dilation -
 /// padding.
-fn reached(a: &ConvAttributes, axis: usize, x: &Range<usize>, dy: Shape) -> Seen {
+pub(super) fn reached(a: &ConvAttributes, axis: usize, x: &Range<usize>, dy: Shape) -> Seen {
     let planes = dy.spatial()[axis];
     let (stride, span, padding) = (a.stride[axis], a.span(axis), a.padding[axis]);
     // Never behind the slab, so that its padding is not negative.

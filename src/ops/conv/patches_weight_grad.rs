@@ -70,24 +70,28 @@ fn sums(problem: &Problem) -> Sums {
     }
 }
 
-/// Appends dw = d(conv)/dw applied to dy.
-pub(super) fn lower(to: &mut Lowering<'_>, problem: &Problem, [x, dy, dw]: [&Operand; 3]) {
-    let problem = &whole(problem);
+/// Appends dw = d(conv)/dw applied to dy for a share of the input channels of `all`, in the parts of all.
+pub(super) fn lower(
+    to: &mut Lowering<'_>,
+    [all, share]: [&Problem; 2],
+    [x, dy, dw]: [&Operand; 3],
+) {
+    let (all, problem) = (&whole(all), &whole(share));
     let kernel = problem.attributes.kernel;
     let (x, dy) = (in_words(to, x, problem.x), in_words(to, dy, problem.y));
     let (fine, coarse) = (Side::new(problem.x, kernel), Side::new(problem.y, [1; 3]));
     let (row_words, rows) = coarse.rows(kernel, problem.y);
     let sums = sums(problem);
-    let len = sums.len(problem.y.c(), problem.x.c());
+    let of_part = |problem: &Problem| sums.len(problem.y.c(), problem.x.c());
     let all_words = problem.y.n() * coarse.channel;
     let wanted = all_words
         .div_ceil(WORDS_PER_PART)
         .min(MAX_PARTS)
-        .min(MAX_PARTIAL_BYTES / (4 * len))
+        .min(MAX_PARTIAL_BYTES / (4 * of_part(all)))
         .max(1);
     let words_per_part = all_words.div_ceil(wanted);
     let parts = all_words.div_ceil(words_per_part);
-    let partial = to.scratch(Shape::vector(parts * len));
+    let partial = to.scratch(Shape::vector(parts * of_part(problem)));
     let params = Params {
         x_offset: words(x.offset),
         x_batch: words(x.batch_stride),

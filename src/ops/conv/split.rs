@@ -39,13 +39,13 @@ pub(super) struct Split {
 }
 
 impl Split {
-    /// Parts of at least `least` steps, as many as it takes where a part is `groups` workgroups.
-    pub(super) fn new(steps: usize, least: usize, groups: usize, dw: &Operand) -> Self {
+    /// Parts of at least `least` steps, as many as it takes where a part is `groups` workgroups and has `len` sums.
+    pub(super) fn new(steps: usize, least: usize, groups: usize, len: usize) -> Self {
         let wanted = MANY_GROUPS
             .div_ceil(groups)
             .min(steps.div_ceil(least))
             .min(MAX_PARTS)
-            .min(MAX_PARTIAL_BYTES / (4 * dw.shape.len()))
+            .min(MAX_PARTIAL_BYTES / (4 * len))
             .max(1);
         let per_part = steps.div_ceil(wanted);
         Self {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::{
-    ConvAttributes, Direction, Plans, Problem, Variant, candidates, choose, coop_weight_grad,
-    depthwise, depthwise_strips, gemm_weight_grad, lattices, naive, parts, patches_weight_grad,
-    weight_grad_lanes,
+    ConvAttributes, Convolution, Direction, Plans, Problem, Variant, candidates, choose,
+    coop_weight_grad, depthwise, depthwise_strips, gemm_weight_grad, lattices, naive, parts,
+    patches_weight_grad, weight_grad_lanes,
 };
 use crate::gpu::DeviceProfile;
 use crate::ops::{
@@ -57,27 +57,15 @@ impl Operator for ConvWeightGrad {
     }
 
     fn lower(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
-        let (x, dy, dw) = (to.inputs[0], to.inputs[1], to.outputs[0]);
-        let problem = self.problem(&[x.shape, dy.shape]).stored_as([&x, &dy]);
-        let plans = plans(&problem, to.device);
-        match choose(Direction::WeightGrad, &problem, to.device, OP, plans)? {
-            Variant::Patches => patches_weight_grad::lower(to, &problem, [&x, &dy, &dw]),
-            Variant::Lanes(plan) => weight_grad_lanes::lower(to, &problem, &plan, [&x, &dy, &dw]),
-            Variant::Strips(tiling) => {
-                depthwise_strips::weight_grad(to, &problem, tiling, [&x, &dy, &dw]);
-            }
-            Variant::Lattices(plan) => lattices::weight_grad(to, &plan, [&x, &dy, &dw])?,
-            Variant::Depthwise => depthwise::weight_grad(to, &problem, &x, &dy, &dw),
-            Variant::Gemm => gemm_weight_grad::lower(to, &problem, &x, &dy, &dw),
-            Variant::Coop(plan) => coop_weight_grad::lower(to, &problem, &plan, [&x, &dy, &dw]),
-            // Winograd's kernels have no plan for this direction, so that they are never chosen.
-            Variant::Winograd(_) | Variant::Naive => naive::weight_grad(to, &problem, &x, &dy, &dw),
-        }
-        Ok(())
+        lower_share(to, &self.problem(&[to.inputs[0].shape, to.inputs[1].shape]))
     }
 
     fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
         parts::weight_grad(to, self.attributes)
+    }
+
+    fn convolution(&self) -> Option<Convolution> {
+        Convolution::without_groups(Direction::WeightGrad, self.attributes)
     }
 
     fn cost(&self, inputs: &[Shape], _outputs: &[Shape]) -> Cost {
@@ -97,6 +85,35 @@ impl Operator for ConvWeightGrad {
         let plans = plans(&problem, device);
         candidates(Direction::WeightGrad, &problem, device, plans)
     }
+}
+
+/// Appends the weight gradient of some input channels of `whole`, those of the operands x and dw, by the kernels and in the
+/// parts in which the whole is added up. Without stride or dilation; else of all.
+///
+/// # Errors
+/// Those of [`choose`].
+pub(super) fn lower_share(to: &mut Lowering<'_>, whole: &Problem) -> Result<(), OpError> {
+    let (x, dy, dw) = (to.inputs[0], to.inputs[1], to.outputs[0]);
+    let whole = whole.stored_as([&x, &dy]);
+    let share = Problem {
+        x: x.shape,
+        ..whole
+    };
+    let plans = plans(&whole, to.device);
+    match choose(Direction::WeightGrad, &whole, to.device, OP, plans)? {
+        Variant::Patches => patches_weight_grad::lower(to, [&whole, &share], [&x, &dy, &dw]),
+        Variant::Lanes(plan) => weight_grad_lanes::lower(to, &whole, &plan, [&x, &dy, &dw]),
+        Variant::Strips(tiling) => {
+            depthwise_strips::weight_grad(to, &share, tiling, [&x, &dy, &dw]);
+        }
+        Variant::Lattices(plan) => lattices::weight_grad(to, &plan, [&x, &dy, &dw])?,
+        Variant::Depthwise => depthwise::weight_grad(to, &share, &x, &dy, &dw),
+        Variant::Gemm => gemm_weight_grad::lower(to, &whole, &x, &dy, &dw),
+        Variant::Coop(plan) => coop_weight_grad::lower(to, &whole, &plan, [&x, &dy, &dw]),
+        // Winograd's kernels have no plan for this direction, so that they are never chosen.
+        Variant::Winograd(_) | Variant::Naive => naive::weight_grad(to, &share, &x, &dy, &dw),
+    }
+    Ok(())
 }
 
 /// Appends dw = d(conv)/dw applied to dy; see [`ConvWeightGrad`] for the shapes.

@@ -274,7 +274,7 @@ impl Plan {
     }
 }
 
-/// Appends dw = d(conv)/dw applied to dy.
+/// Appends dw = d(conv)/dw applied to dy, of the input channels that `x` and `dw` have.
 pub(super) fn lower(
     to: &mut Lowering<'_>,
     problem: &Problem,
@@ -287,7 +287,7 @@ pub(super) fn lower(
     let padding = [a.padding[1], a.padding[2]];
     let is_guarded = plan.guards(problem, x);
     if is_guarded || is_readable(x, PACK, padding, plan.x_extent()) {
-        let channels = problem.x.c();
+        let channels = x.shape.c();
         let partial = to.scratch(Shape::vector(
             parts.count * plan.part_len(problem, channels),
         ));
@@ -298,11 +298,11 @@ pub(super) fn lower(
     let x_plane = with_plane(x.shape, plan.x_extent());
     let block = 4 * x_plane.with_c(plan.tiling.channels).len();
     let step = (CHUNK_BYTES / block).max(1) * plan.tiling.channels;
-    let step = step.min(problem.x.c());
+    let step = step.min(x.shape.c());
     let copy = to.scratch_as(x.element, x_plane.with_c(step));
     let partial = to.scratch(Shape::vector(parts.count * plan.part_len(problem, step)));
-    for first in (0..problem.x.c()).step_by(step) {
-        let channels = step.min(problem.x.c() - first);
+    for first in (0..x.shape.c()).step_by(step) {
+        let channels = step.min(x.shape.c() - first);
         let part = Operand {
             shape: copy.shape.with_c(channels),
             batch_stride: copy.shape.with_c(channels).per_sample() as u32,

@@ -40,8 +40,13 @@ impl Slab<'_> {
     /// Appends its copy into scratch space.
     pub(in crate::ops) fn taken(&self, to: &mut Lowering<'_>) -> Operand {
         let space = self.space(to);
-        take_planes(to, (self.whole, self.axis, self.range.clone()), &space);
+        self.fill(to, &space);
         space
+    }
+
+    /// Appends its copy into `space`.
+    pub(in crate::ops) fn fill(&self, to: &mut Lowering<'_>, space: &Operand) {
+        take_planes(to, (self.whole, self.axis, self.range.clone()), space);
     }
 
     /// Appends the copy of `space` into its place.

@@ -61,7 +61,7 @@ fn main(
             s[b] = Pack(0.0);
         }
         for (var c = 0u; c < params.head; c++) {
-            let value = q[from_q + c * params.packs] * params.scale;
+            let value = q[from_q + c * params.packs];
             let row = from_k + c * params.tokens;
             // unroll
             for (var b: u32 = 0u; b < KEYS; b++) {
@@ -71,7 +71,7 @@ fn main(
         var larger = largest;
         // unroll
         for (var b: u32 = 0u; b < KEYS; b++) {
-            s[b] = select(Pack(LOWEST), s[b], start + b < params.tokens);
+            s[b] = select(Pack(LOWEST), s[b] * params.scale, start + b < params.tokens);
             larger = max(larger, s[b]);
         }
         let keep = exp(largest - larger);

@@ -4,7 +4,8 @@
 // Index map: one invocation = one pack of keys j of one head; x of the grid counts blocks of 64 packs, y heads, z samples. QUERIES
 // queries at a time are in registers, the sums are in dkv, which holds f32: dk from dk_offset on, dv from dv_offset on. The
 // queries beyond the end repeat the last one with weight 0. Itself part of a backward pass, it saves nothing.
-// Accuracy: as forward, then a sum over the queries. Deterministic: one writer an element, fixed order, no atomics.
+// Accuracy: as forward, whose scores are rounded in the same way since only the sums are scaled, then a sum over the queries.
+// Deterministic: one writer an element, fixed order, no atomics.
 // The twin of tiled_key_grad, and for CPU adapters.
 
 alias Pack = f32;
@@ -70,7 +71,7 @@ fn main(
             p[b] = Pack(0.0);
         }
         for (var c = 0u; c < params.head; c++) {
-            let key = k[from_k + c * params.packs] * params.scale;
+            let key = k[from_k + c * params.packs];
             let value = v[from_v + c * params.packs];
             let q_row = from_q + c * params.tokens;
             let dy_row = from_dy + c * params.tokens;
@@ -83,7 +84,7 @@ fn main(
         // unroll
         for (var b: u32 = 0u; b < QUERIES; b++) {
             let dp = p[b] - inner[from_inner + at[b]];
-            p[b] = select(Pack(0.0), exp(s[b] - lse[from_lse + at[b]]), start + b < params.tokens);
+            p[b] = select(Pack(0.0), exp(s[b] * params.scale - lse[from_lse + at[b]]), start + b < params.tokens);
             s[b] = p[b] * dp * params.scale;
         }
         for (var c = 0u; c < params.head; c++) {

@@ -3,7 +3,8 @@
 //
 // Index map: one invocation = one pack of queries i of one head; x of the grid counts blocks of 64 packs, y heads, z samples. KEYS keys at
 // a time are in registers, the sum is in dq, which holds f32. The keys beyond the end repeat the last one with weight 0.
-// Itself part of a backward pass, it saves nothing. Accuracy: as forward, then a sum over the keys.
+// Itself part of a backward pass, it saves nothing. Accuracy: as forward, whose scores are rounded in the same way, then a sum over
+// the keys.
 // Deterministic: one writer an element, fixed order. The twin of tiled_query_grad, and for CPU adapters.
 
 alias Pack = f32;
@@ -68,7 +69,7 @@ fn main(
             dp[b] = Pack(0.0);
         }
         for (var c = 0u; c < params.head; c++) {
-            let value = q[from_q + c * params.packs] * params.scale;
+            let value = q[from_q + c * params.packs];
             let upstream = dy[from_dy + c * params.packs];
             let k_row = from_k + c * params.tokens;
             let v_row = from_v + c * params.tokens;
@@ -80,7 +81,7 @@ fn main(
         }
         // unroll
         for (var b: u32 = 0u; b < KEYS; b++) {
-            let ds = exp(s[b] - log_sum) * (dp[b] - taken_off) * params.scale;
+            let ds = exp(s[b] * params.scale - log_sum) * (dp[b] - taken_off) * params.scale;
             s[b] = select(Pack(0.0), ds, start + b < params.tokens);
         }
         for (var c = 0u; c < params.head; c++) {

@@ -89,7 +89,7 @@ fn main(
             }
             workgroupBarrier();
             for (var c = 0u; c < min(STEP, params.head - begin); c++) {
-                let value = q[from_q + (begin + c) * params.tokens] * params.scale;
+                let value = q[from_q + (begin + c) * params.tokens];
                 // unroll
                 for (var b: u32 = 0u; b < FOURS; b++) {
                     s[b] += value * tile[c * FOURS + b];
@@ -100,7 +100,7 @@ fn main(
         // unroll
         for (var b: u32 = 0u; b < FOURS; b++) {
             let key = vec4(start + b * 4u) + vec4(0u, 1u, 2u, 3u);
-            s[b] = select(vec4(LOWEST), s[b], key < vec4(params.tokens));
+            s[b] = select(vec4(LOWEST), s[b] * params.scale, key < vec4(params.tokens));
             larger = max(larger, max(max(s[b].x, s[b].y), max(s[b].z, s[b].w)));
         }
         let keep = exp(largest - larger);

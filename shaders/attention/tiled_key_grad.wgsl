@@ -100,7 +100,7 @@ fn main(
             }
             workgroupBarrier();
             for (var c = 0u; c < min(STEP, params.head - begin); c++) {
-                let of_key = k[from_k + (begin + c) * params.tokens] * params.scale;
+                let of_key = k[from_k + (begin + c) * params.tokens];
                 let of_value = v[from_v + (begin + c) * params.tokens];
                 // unroll
                 for (var b: u32 = 0u; b < FOURS; b++) {
@@ -115,7 +115,7 @@ fn main(
             for (var e: u32 = 0u; e < 4u; e++) {
                 let query = min(start + b * 4u + e, params.tokens - 1u);
                 let dp = p[b][e] - inner[from_inner + query];
-                p[b][e] = select(0.0, exp(s[b][e] - lse[from_lse + query]), start + b * 4u + e < params.tokens);
+                p[b][e] = select(0.0, exp(s[b][e] * params.scale - lse[from_lse + query]), start + b * 4u + e < params.tokens);
                 s[b][e] = p[b][e] * dp * params.scale;
             }
         }

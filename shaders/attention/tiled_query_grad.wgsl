@@ -99,7 +99,7 @@ fn main(
             }
             workgroupBarrier();
             for (var c = 0u; c < min(STEP, params.head - begin); c++) {
-                let value = q[from_q + (begin + c) * params.tokens] * params.scale;
+                let value = q[from_q + (begin + c) * params.tokens];
                 let upstream = dy[from_dy + (begin + c) * params.tokens];
                 // unroll
                 for (var b: u32 = 0u; b < FOURS; b++) {
@@ -111,7 +111,7 @@ fn main(
         // unroll
         for (var b: u32 = 0u; b < FOURS; b++) {
             let key = vec4(start + b * 4u) + vec4(0u, 1u, 2u, 3u);
-            let ds = exp(s[b] - vec4(log_sum)) * (dp[b] - vec4(taken_off)) * params.scale;
+            let ds = exp(s[b] * params.scale - vec4(log_sum)) * (dp[b] - vec4(taken_off)) * params.scale;
             s[b] = select(vec4(0.0), ds, key < vec4(params.tokens));
         }
         for (var begin = 0u; begin < params.head; begin += STEP) {

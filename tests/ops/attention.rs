@@ -13,14 +13,21 @@ use crate::harness::{Case, check_reference_gradient, random, random_in};
 const EXP: f64 = 16.0;
 
 /// Heads, and queries, keys and values side by side: tokens in a row, in an image, in a volume; odd, in fours, one, more than a
-/// workgroup or a block of keys takes; heads of one channel and of more than one tile.
-const PROBLEMS: [(usize, Shape); 6] = [
+/// workgroup or a block of keys takes, just as many, and one more or less; heads of one channel, of one tile, of one
+/// channel more, and of more than one tile.
+const PROBLEMS: [(usize, Shape); 12] = [
     (3, Shape::new(2, 27, 1, 1, 197)),
     (2, Shape::new(1, 24, 2, 3, 4)),
     (1, Shape::new(2, 3, 1, 1, 17)),
     (2, Shape::new(1, 120, 1, 7, 10)),
     (2, Shape::new(1, 12, 1, 16, 24)),
     (1, Shape::new(3, 6, 1, 1, 1)),
+    (3, Shape::new(2, 153, 1, 1, 1)),
+    (2, Shape::new(1, 96, 1, 8, 8)),
+    (1, Shape::new(1, 51, 1, 5, 13)),
+    (2, Shape::new(1, 30, 1, 3, 21)),
+    (1, Shape::new(2, 15, 1, 1, 16)),
+    (1, Shape::new(1, 96, 1, 1, 9)),
 ];
 
 fn check(
@@ -62,6 +69,108 @@ fn attention_matches_the_reference_forward_and_backward() {
         let grad = reference::backward(&qkv, heads, &dy);
         let name = format!("attention of {shape} with {heads} heads");
         check(&name, heads, &qkv, &outputs, [&dy, &grad]);
+    }
+}
+
+#[test]
+fn heads_whose_scores_do_not_lie_in_scratch_space_together_take_turns() {
+    // Four heads at a time: 16 MiB.
+    let (heads, shape) = (5, Shape::new(1, 15, 1, 32, 32));
+    let qkv = random_in(shape, 1, -2.0, 2.0);
+    let dy = random(shape.with_c(heads), 2);
+    let outputs = reference::forward(&qkv, heads);
+    let grad = reference::backward(&qkv, heads, &dy);
+    let case = Case::new("heads in turns", SelfAttention { heads }, vec![(qkv, true)]).in_f32();
+    let case = case.with_variant("attention", VARIANTS[0]);
+    let tolerance = Tolerance::for_terms(shape.voxels() + 1).amplified(EXP);
+    case.check_forward(&outputs, tolerance);
+    case.check_backward(&[Some(dy), None], &[Some(grad)], tolerance);
+}
+
+/// Queries and keys whose scores are all about `level`, with heads of four channels: the first of each makes the level, the others
+/// what distinguishes them.
+fn about(level: f64, heads: usize, tokens: usize) -> HostTensor<f64> {
+    let channels = 4 * heads;
+    let shape = Shape::new(2, 3 * channels, 1, 1, tokens);
+    let mut qkv = random_in(shape, 7, -2.0, 2.0);
+    // Scores are divided by sqrt(4).
+    let side = (2.0 * level.abs()).sqrt().round();
+    for n in 0..shape.n() {
+        for c in (0..channels).step_by(4) {
+            for t in 0..tokens {
+                *qkv.at_mut([n, c, 0, 0, t]) = side;
+                *qkv.at_mut([n, channels + c, 0, 0, t]) = side * level.signum();
+            }
+        }
+    }
+    qkv
+}
+
+#[test]
+fn scores_far_from_zero_have_the_gradients_of_their_differences() {
+    // exp of such a score is infinite or 0, and that of the difference to what stands in beyond the end is infinite.
+    for level in [-1000.0, 1000.0] {
+        for tokens in [1, 13, 16, 67] {
+            let heads = 2;
+            let qkv = about(level, heads, tokens);
+            let dy = random(qkv.shape.with_c(4 * heads), 2);
+            let outputs = reference::forward(&qkv, heads);
+            let grad = reference::backward(&qkv, heads, &dy);
+            let weights = outputs[1].data.iter();
+            assert!(weights.clone().all(|lse| (lse - level).abs() < 100.0));
+            for variant in VARIANTS {
+                let op = SelfAttention { heads };
+                let name = format!("{tokens} tokens, scores about {level}, {variant}");
+                let case = Case::new(name, op, vec![(qkv.clone(), true)]).in_f32();
+                let case = case.with_variant("attention", variant);
+                // A score errs by as many roundings as it has units.
+                let tolerance = Tolerance::for_terms(tokens + 4).amplified(level.abs());
+                case.check_forward(&outputs, tolerance);
+                let dys = [Some(dy.clone()), None];
+                case.check_backward(&dys, &[Some(grad.clone())], tolerance);
+            }
+        }
+    }
+}
+
+#[test]
+fn where_a_query_sees_one_key_alone_the_gradients_are_exact() {
+    // Token t has the only query and the only key along channel t: the score of its own key is a product of two numbers, any
+    // other 0. It is half a million, so that p would be far from 1 were it rounded otherwise in one pass than in another.
+    let level = |part: usize, t: usize| {
+        let (first, step) = [(2047.3, 3.7), (1931.7, -5.3)][part];
+        f64::from((first + step * t as f64) as f32)
+    };
+    let tokens = 19;
+    let channels = 4 * tokens;
+    let shape = Shape::new(1, 3 * channels, 1, 1, tokens);
+    let mut qkv = random(shape, 3);
+    for c in 0..channels {
+        for t in 0..tokens {
+            for part in [0, 1] {
+                let value = if c == t { level(part, t) } else { 0.0 };
+                *qkv.at_mut([0, part * channels + c, 0, 0, t]) = value;
+            }
+        }
+    }
+    let dy = random(shape.with_c(channels), 2);
+    let grad = reference::backward(&qkv, 1, &dy);
+    for variant in VARIANTS {
+        let op = SelfAttention { heads: 1 };
+        let case = Case::new(variant, op, vec![(qkv.clone(), true)]).in_f32();
+        let case = case.with_variant("attention", variant);
+        let found = case.run(false, Some((&[Some(dy.clone()), None], &[true])));
+        for (i, (&found, &expected)) in found[0].data.iter().zip(&grad.data).enumerate() {
+            let (found, part) = (f64::from(found), i / (channels * tokens));
+            match part {
+                // What is one key's alone is that key's: p = 1, and nothing is gained by another weight.
+                0 | 1 => assert!(found.abs() <= 1e-2, "{variant}: element {i} is {found}"),
+                _ => assert!(
+                    (found - expected).abs() <= 1e-5,
+                    "{variant}: element {i} is {found}, not {expected}"
+                ),
+            }
+        }
     }
 }
 

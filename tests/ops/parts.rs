@@ -157,9 +157,16 @@ fn operators_on_tokens() {
             &wanted,
             Agreement::Terms(shape.n() * shape.voxels()),
         );
-        let weight = (random(Shape::new(9, w, 1, 1, 1), 2), false);
-        let inputs = vec![image(shape.with_c(6), 1), weight];
-        bits("along the last axis", LinearLast, inputs, &[true, false]);
+        for outputs in [9, 40] {
+            let weight = (random(Shape::new(outputs, w, 1, 1, 1), 2), false);
+            let x = shape.with_c(6);
+            let inputs = vec![image(x, 1), weight, vector(outputs, 3)];
+            let name = format!("along the last axis of {x} to {outputs}");
+            bits(&name, LinearLast, inputs.clone(), &[true, false, false]);
+            let rows = x.len() / w;
+            let case = Case::new(name, LinearLast, inputs);
+            check(case, LIMIT, &[true, true, true], Agreement::Terms(rows));
+        }
         for variant in ["tiled", "naive"] {
             let op = SelfAttention { heads: 2 };
             let case = Case::new(format!("attention of {shape}"), op, vec![image(shape, 1)]);

@@ -1,10 +1,13 @@
 //! A fully connected layer along the last axis, and its three gradients: what mixes tokens, channel by channel.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::gemm::{Extents, Matrix, product};
 use super::linear::column_sum;
+use crate::ops::elementwise::add_to;
 use crate::ops::layout::copy;
+use crate::ops::parts::{channels_at_once, halves};
 use crate::ops::{
     Backward, Build, Cost, Lowering, OpError, Operand, Operator, ValueId, expect_shape, take,
     with_bias,
@@ -122,7 +125,7 @@ impl Operator for LinearLast {
     }
 
     fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
-        by_samples(to, |part| self.lower(part))
+        by_rows(to, |part| self.lower(part))
     }
 
     fn cost(&self, inputs: &[Shape], outputs: &[Shape]) -> Cost {
@@ -130,19 +133,65 @@ impl Operator for LinearLast {
     }
 }
 
-/// One sample at a time of input 0 and output 0.
-fn by_samples(
+/// Some channels of one sample of input 0 and output 0 at a time.
+fn by_rows(
     to: &mut Lowering<'_>,
     lower: impl Fn(&mut Lowering<'_>) -> Result<(), OpError>,
 ) -> Result<(), OpError> {
-    let kept = to.scratch.len();
-    for n in 0..to.inputs[0].shape.n() {
-        let mut inputs = to.inputs.to_vec();
-        inputs[0] = inputs[0].samples(n..n + 1);
-        let output = to.outputs[0].samples(n..n + 1);
-        to.part(kept, &inputs, &[output], &lower)?;
-    }
-    Ok(())
+    let (from, target) = (to.inputs[0], to.outputs[0]);
+    to.first_that_fits(&sizes(to, &[from, target]), |to, size| {
+        let kept = to.scratch.len();
+        for (n, range) in blocks(from.shape, size) {
+            let of = |o: Operand| o.samples(n..n + 1).channels(range.clone());
+            let mut inputs = to.inputs.to_vec();
+            inputs[0] = of(from);
+            to.part(kept, &inputs, &[of(target)], &lower)?;
+        }
+        Ok(())
+    })
+}
+
+/// Some channels of one sample of all inputs at a time; what `lower` makes of them is added up in output 0.
+fn sum_of_rows(
+    to: &mut Lowering<'_>,
+    lower: impl Fn(&mut Lowering<'_>) -> Result<(), OpError>,
+) -> Result<(), OpError> {
+    let (all, total) = (to.inputs[0].shape, to.outputs[0]);
+    to.first_that_fits(&sizes(to, to.inputs), |to, size| {
+        let kept = to.scratch.len();
+        for (number, (n, range)) in blocks(all, size).enumerate() {
+            let of = |o: &Operand| o.samples(n..n + 1).channels(range.clone());
+            let inputs: Vec<Operand> = to.inputs.iter().map(of).collect();
+            to.part(kept, &[], &[], |part| {
+                let sum = match number {
+                    0 => total,
+                    _ => part.scratch(total.shape),
+                };
+                let kept = part.scratch.len();
+                part.part(kept, &inputs, &[sum], &lower)?;
+                match number {
+                    0 => Ok(()),
+                    _ => add_to(part, &total, &sum),
+                }
+            })?;
+        }
+        Ok(())
+    })
+}
+
+/// Numbers of channels to try: as many of one sample as can be bound of each operand, then fewer.
+fn sizes(to: &Lowering<'_>, operands: &[Operand]) -> Vec<usize> {
+    let at_once = operands.iter().map(|o| channels_at_once(to, o.shape));
+    halves(at_once.min().unwrap_or(1), 1)
+}
+
+/// Each sample with `size` of its channels at a time.
+fn blocks(shape: Shape, size: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
+    let channels = shape.c();
+    (0..shape.n()).flat_map(move |n| {
+        let starts = (0..channels).step_by(size);
+        starts.map(move |first| (n, first..channels.min(first + size)))
+    })
 }
 
 /// dx = dy W of [`LinearLast`]; dy (N, C, D, H, O), W (O, L, 1, 1, 1), dx (N, C, D, H, L).
@@ -179,7 +228,7 @@ impl Operator for LinearLastInputGrad {
     }
 
     fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
-        by_samples(to, |part| self.lower(part))
+        by_rows(to, |part| self.lower(part))
     }
 
     fn cost(&self, inputs: &[Shape], outputs: &[Shape]) -> Cost {
@@ -217,6 +266,10 @@ impl Operator for LinearLastWeightGrad {
         };
         let matrices = (all_rows(&dy).transposed(), all_rows(&x), Matrix::of(&dw));
         product(to, matrices, None, extents)
+    }
+
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        sum_of_rows(to, |part| self.lower(part))
     }
 
     fn cost(&self, inputs: &[Shape], _outputs: &[Shape]) -> Cost {
@@ -259,6 +312,10 @@ impl Operator for LinearLastBiasGrad {
             &db,
         );
         Ok(())
+    }
+
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        sum_of_rows(to, |part| self.lower(part))
     }
 }
 

@@ -12,7 +12,8 @@ pub enum Align {
 }
 
 /// A table that prints with one space-padded column per header, a rule below the header and two
-/// spaces between columns. Widths count characters.
+/// spaces between columns. Widths count characters. A column with an empty header has no rule, and
+/// where it is the last and has no cells either nothing is printed of it.
 ///
 /// ```
 /// use voxseg::table::{Align, Table};
@@ -77,8 +78,15 @@ impl Table {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let widths = self.widths();
-        let rules: Vec<String> = widths.iter().map(|&width| "-".repeat(width)).collect();
-        let rule = rules.join("  ");
+        let rules: Vec<String> = widths
+            .iter()
+            .zip(&self.columns)
+            .map(|(&width, (header, _))| match header.as_str() {
+                "" => String::new(),
+                _ => "-".repeat(width),
+            })
+            .collect();
+        let rule = self.line(rules.iter().map(String::as_str), &widths);
         let headers = self.columns.iter().map(|(header, _)| header.as_str());
         writeln!(f, "{}\n{rule}", self.line(headers, &widths))?;
         for row in &self.rows {

@@ -90,7 +90,7 @@ pub struct Node {
     pub inputs: Vec<ValueId>,
     /// What it makes.
     pub outputs: Vec<ValueId>,
-    /// Where it stands in the network, `encoder.stages.0.0.convs.0.conv`.
+    /// Where it stands in the network, `encoder.stages.0.0.convs.0.conv`; outside of any scope the name of its operator.
     pub name: String,
 }
 
@@ -154,7 +154,7 @@ impl Graph {
         self.named(self.scoped(name), shape, Role::State(init))
     }
 
-    /// Appends a node named after the current scope.
+    /// Appends a node named after the current scope, and outside of any after its operator.
     ///
     /// # Errors
     /// [`GraphError::Node`] with the operator's complaint.
@@ -260,7 +260,10 @@ impl Graph {
         inputs: &[ValueId],
     ) -> Result<Vec<ValueId>, OpError> {
         let shapes: Vec<Shape> = inputs.iter().map(|&i| self.value(i).shape).collect();
-        let name = self.scope.join(".");
+        let name = match self.scope[..] {
+            [] => op.name().to_owned(),
+            _ => self.scope.join("."),
+        };
         let made = op.infer(&shapes)?;
         if let Some(&found) = made.iter().find(|shape| shape.bytes() == u64::MAX) {
             return Err(OpError::Shape {

@@ -128,7 +128,9 @@ impl Architecture for C1Net {
         if mode == Mode::Inference || self.full_size_in_training {
             let size = graph.shape(image).spatial();
             for head in &mut logits {
-                *head = resample(graph, *head, size, BILINEAR).map_err(|e| graph.blame(e))?;
+                *head = graph.scope("decoder", |g| {
+                    resample(g, *head, size, BILINEAR).map_err(|e| g.blame(e))
+                })?;
             }
         }
         Ok(Heads {

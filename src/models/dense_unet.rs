@@ -273,7 +273,9 @@ impl DenseUNet {
                 })?);
             }
             // Only new features go up, so that their number does not grow with the depth, as in the paper.
-            new = new_features(graph, block, joined)?;
+            new = graph.scope(format!("denseBlocksUp.{position}"), |g| {
+                new_features(g, block, joined)
+            })?;
         }
         logits.reverse();
         Ok(logits)

@@ -119,7 +119,8 @@ impl Architecture for LrAspp {
             )));
         };
         let logits = graph.scope("classifier", |g| self.build_head(g, [low, high], mode))?;
-        let logits = enlarge(graph, logits, graph.value(image).shape)?;
+        let whole = graph.value(image).shape;
+        let logits = graph.scope("classifier", |g| enlarge(g, logits, whole))?;
         Ok(Heads {
             logits: vec![logits],
             dropout_seed: None,

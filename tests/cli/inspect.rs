@@ -37,6 +37,19 @@ fn published_networks_have_their_published_parameters() {
 }
 
 #[test]
+fn no_row_of_a_table_is_without_a_name_and_no_line_ends_in_blanks() {
+    for (network, patch) in [("dense_unet", "1,64,64"), ("lraspp", "1,64,64")] {
+        let run = inspect(&["--network", network, "--patch", patch]).succeeded();
+        assert!(run.stdout.contains("made again, not kept"), "{run:#?}");
+        for line in run.stdout.lines() {
+            assert_eq!(line.trim_end(), line, "{network}");
+            // Of the first table alone all cells but the last may be empty, below the rule: its sums have a name too.
+            assert!(!line.starts_with("   "), "{network}: `{line}`");
+        }
+    }
+}
+
+#[test]
 fn memory_adds_up_and_training_needs_more_than_inference() {
     let network = [
         "--network",

@@ -82,6 +82,8 @@ fn networks_follow_the_plan_in_volumes_planes_and_thick_slices() {
             );
             let step = step.unwrap_or_else(|e| panic!("{what}: {e}"));
             assert_eq!(step.heads, network.heads(), "{what}");
+            let again = step.program.recomputed();
+            assert!(again.iter().all(|value| !value.name.is_empty()), "{what}");
             let trained = step.program.graph().parameter_count();
             assert_eq!(trained, graph.parameter_count(), "{what}: both modes");
         }

@@ -12,7 +12,7 @@ use crate::table::{Align, Table};
   voxseg devices
   voxseg devices --json
 
-The one marked * is the one that a verb uses: the first discrete GPU, else integrated, virtual, software.
+The one marked * is the one that a verb uses: the first discrete GPU, else integrated, virtual, software. \
 --adapter or VOXSEG_ADAPTER chooses another, which is then marked.")]
 pub struct DevicesArgs {}
 

@@ -25,7 +25,7 @@ Examples:
   voxseg export runs/atrium -o best.safetensors --checkpoint best
   voxseg export runs/skin -o skin.safetensors
 
-Names and shapes are those of the PyTorch module of the network (`voxseg models` names its source): of nnU-Net's networks
+Names and shapes are those of the PyTorch module of the network (`voxseg models` names its source): of nnU-Net's networks \
 the PlainConvUNet or ResidualEncoderUNet of dynamic_network_architectures with the stages of RUN/plan.json. In Python:
   safetensors.torch.load_model(network, \"atrium.safetensors\")
 `voxseg train --weights` and `voxseg classify train --from` read the file as well.")]

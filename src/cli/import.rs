@@ -17,15 +17,15 @@ Examples:
   voxseg import nnunet nnUNetTrainer__nnUNetPlans__3d_fullres -o runs/heart --fold 0
   voxseg import nnunet nnUNetTrainer__nnUNetPlans__2d -o runs/cells --checkpoint checkpoint_best.pth
   voxseg predict runs/heart -i imagesTs -o out
-  voxseg import nnunet nnUNetTrainer__nnUNetPlans__3d_fullres -o runs/heart --fold 0 --checkpoint checkpoint_latest.pth
-  voxseg train Dataset027_ACDC -o runs/heart --resume
+  voxseg import nnunet nnUNetTrainer__nnUNetPlans__2d -o runs/mri --checkpoint checkpoint_latest.pth
+  voxseg train Dataset027_ACDC -o runs/mri --resume
   voxseg train Dataset027_ACDC -o runs/tuned --from runs/heart --steps 2000
 
-nnunet: DIR is a trained model of nnU-Net v2, with plans.json, dataset.json and fold_K/checkpoint_final.pth. Networks are
-PlainConvUNet and ResidualEncoderUNet in 2D and 3D; cascades, swapped axes and readers that reorient are refused by name. A
-fold becomes a run, which predicts with the same weights, spacing and normalisation. `voxseg train --from` begins a new
-training with its weights; `voxseg train --resume` goes on with nnU-Net's own, at its epoch, with its momentum and learning
-rate, under the config.toml that is written, whose schedule.steps may be changed before. For the same fold, first put nnU-Net's
+nnunet: DIR is a trained model of nnU-Net v2, with plans.json, dataset.json and fold_K/checkpoint_final.pth. Networks are \
+PlainConvUNet and ResidualEncoderUNet in 2D and 3D; cascades, swapped axes and readers that reorient are refused by name. A \
+fold becomes a run, which predicts with the same weights, spacing and normalisation. `voxseg train --from` begins a new \
+training with its weights; `voxseg train --resume` goes on with nnU-Net's own, at its epoch, with its momentum and learning \
+rate, under the config.toml that is written, whose schedule.steps may be changed before. For the same fold, first put nnU-Net's \
 splits_final.json into RUN. Augmentation is voxseg's. The checkpoint is read without running what its pickle asks for.")]
 pub struct ImportArgs {
     /// Whose model it is.

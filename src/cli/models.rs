@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::numbers::grouped;
 use super::{CliError, Output};
-use crate::models::{Counts, MODELS, Model, Task};
+use crate::models::{Counts, MODELS, Model, ModelError, Task, model};
 use crate::table::{Align, Table};
 use crate::words::extent;
 
@@ -13,50 +13,121 @@ use crate::words::extent;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   voxseg models
+  voxseg models vnet
   voxseg models --json
   voxseg train DATASET -o RUN --model vnet
   voxseg classify train IMAGES -o RUN --model mobilenet_v2
   voxseg inspect --network mobilenet_v2
 
-Parameters and multiply-adds (of convolutions and matrix products, one input at inference) are counted in the network as
-published. `train` says which can be trained on a data set: `train --model NAME` makes them for its channels, labels and
-patch. Classifiers tell classes of whole images: `classify train` trains them.")]
-pub struct ModelsArgs {}
+Parameters and multiply-adds (of convolutions and matrix products, one input at inference) are counted in the network as \
+published. `train --model NAME` makes it for the channels, labels and patch of a data set. Classifiers tell classes of \
+whole images: `classify train` trains them.")]
+pub struct ModelsArgs {
+    /// One network, of which more is told [default: a list of all].
+    pub name: Option<String>,
+}
+
+/// A network with its size.
+type Counted = (&'static Model, Counts);
 
 /// Runs the verb.
 ///
 /// # Errors
-/// [`CliError::Model`] where a network contradicts itself.
-pub fn run(_: &ModelsArgs, output: &Output) -> Result<(), CliError> {
+/// [`CliError::Model`] where there is no network of that name.
+pub fn run(args: &ModelsArgs, output: &Output) -> Result<(), CliError> {
+    let chosen = match &args.name {
+        None => MODELS.to_vec(),
+        Some(name) => vec![model(name)?],
+    };
+    let counted = chosen
+        .into_iter()
+        .map(|model| Ok((model, model.counts()?)))
+        .collect::<Result<Vec<Counted>, ModelError>>()?;
+    let text = match (&args.name, &counted[..]) {
+        (Some(_), [one]) => details(one).to_string(),
+        _ => lists(&counted),
+    };
+    let documents: Vec<Value> = counted.iter().map(document).collect();
+    output.result(&text, &json!({ "models": documents }))
+}
+
+/// What is done with a network, by its task and whether it follows plans.
+const USES: [(Task, bool, &str); 3] = [
+    (
+        Task::Segmentation,
+        true,
+        "Segmentation, for `voxseg train --model NAME`",
+    ),
+    (
+        Task::Segmentation,
+        false,
+        "Segmentation as published, for `voxseg inspect --network NAME`",
+    ),
+    (
+        Task::Classification,
+        false,
+        "Classes of whole images, for `voxseg classify train --model NAME`",
+    ),
+];
+
+/// A table for each use.
+fn lists(counted: &[Counted]) -> String {
+    let tables = USES.map(|(task, is_planned, heading)| {
+        let own = |(model, _): &&Counted| (model.task, is_trainable(model)) == (task, is_planned);
+        let rows = counted.iter().filter(own);
+        format!("{heading}:\n\n{}", list(rows))
+    });
+    tables.join("\n")
+}
+
+fn list<'a>(rows: impl Iterator<Item = &'a Counted>) -> Table {
     let mut table = Table::new(&[
         ("name", Align::Left),
-        ("what", Align::Left),
         ("source", Align::Left),
-        ("task", Align::Left),
-        ("train", Align::Left),
         ("input", Align::Left),
         ("classes", Align::Right),
         ("parameters", Align::Right),
         ("10^9 MAdds", Align::Right),
     ]);
-    let mut documents = Vec::with_capacity(MODELS.len());
-    for model in MODELS {
-        let counts = model.counts()?;
-        let form = model.published;
+    for (model, counts) in rows {
         table.row([
             model.name.to_owned(),
-            model.title.to_owned(),
             model.source.to_owned(),
-            task_name(model.task).to_owned(),
-            if is_trainable(model) { "yes" } else { "" }.to_owned(),
-            format!("{} x {}", form.channels, extent(form.extent)),
-            form.classes.to_string(),
+            input(model),
+            model.published.classes.to_string(),
             grouped(counts.parameters as u64),
-            format!("{:.2}", counts.madds / 1e9),
+            billions(counts),
         ]);
-        documents.push(document(model, counts));
     }
-    output.result(&table.to_string(), &json!({ "models": documents }))
+    table
+}
+
+fn details((model, counts): &Counted) -> Table {
+    let mut table = Table::new(&[(model.name, Align::Left), ("", Align::Left)]);
+    let uses = USES
+        .iter()
+        .find(|(task, is_planned, _)| (*task, *is_planned) == (model.task, is_trainable(model)));
+    for (what, text) in [
+        ("what", model.title.to_owned()),
+        ("source", model.source.to_owned()),
+        ("use", uses.map_or("", |(_, _, heading)| heading).to_owned()),
+        ("input as published", input(model)),
+        ("classes", model.published.classes.to_string()),
+        ("parameters", grouped(counts.parameters as u64)),
+        ("10^9 MAdds", billions(counts)),
+    ] {
+        table.row([what.to_owned(), text]);
+    }
+    table
+}
+
+fn input(model: &Model) -> String {
+    let form = model.published;
+    format!("{} x {}", form.channels, extent(form.extent))
+}
+
+fn billions(counts: &Counts) -> String {
+    format!("{:.2}", counts.madds / 1e9)
 }
 
 fn task_name(task: Task) -> &'static str {
@@ -70,7 +141,7 @@ fn is_trainable(model: &Model) -> bool {
     model.of_blueprint.is_some()
 }
 
-fn document(model: &Model, counts: Counts) -> Value {
+fn document((model, counts): &Counted) -> Value {
     json!({
         "name": model.name,
         "title": model.title,

@@ -28,7 +28,7 @@ Examples:
   voxseg predict runs/atrium -i scan.nii.gz -o scan_segmentation.nii.gz
   voxseg predict runs/glioma -i flair.nii.gz -i t1c.nii.gz -o tumour.nii.gz --tta
 
-A case that cannot be segmented does not keep the others from it: what went wrong is listed at the end, and the exit
+A case that cannot be segmented does not keep the others from it: what went wrong is listed at the end, and the exit \
 code is 2. Ctrl-C ends after the case in hand, a second one at once; no file is left half written.")]
 pub struct PredictArgs {
     /// Folder of a run (`voxseg train -o`).

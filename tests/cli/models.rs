@@ -26,8 +26,33 @@ fn each_network_is_listed_with_its_published_parameters() {
     assert_eq!(parameters("resenc3d"), Some(Value::from(102_350_575)));
     let text = models(&[]).succeeded().stdout;
     for model in MODELS {
-        assert!(text.contains(model.name), "{} in {text}", model.name);
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(&format!("{} ", model.name)));
+        let line = line.unwrap_or_else(|| panic!("{} in {text}", model.name));
+        assert!(line.contains(model.source), "{line}");
     }
+    let widest = text.lines().map(|line| line.chars().count()).max();
+    assert!(widest <= Some(120), "{widest:?} characters: {text}");
+}
+
+#[test]
+fn more_is_told_of_one_network() {
+    let text = models(&["cicek3d"]).succeeded().stdout;
+    for word in [
+        "3D U-Net",
+        "2016",
+        "3 x 116,132,132",
+        "19,074,627",
+        "inspect",
+    ] {
+        assert!(text.contains(word), "no `{word}` in {text}");
+    }
+    let document = models(&["vit_ti16", "--json"]).succeeded().json();
+    let listed = document["models"].as_array().expect("a list");
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0]["parameters"], 5_717_416);
+    models(&["unet9000"]).refused(&["unet9000", "nnunet3d", "vit_ti16"]);
 }
 
 #[test]

@@ -23,7 +23,7 @@ Examples:
   voxseg classify predict runs/skin new/ -o new.csv
   voxseg classify predict runs/skin a.png b.png --json
 
-Prints a CSV line for each image: its path, the most probable class, and the probability of each class. An image that
+Prints a CSV line for each image: its path, the most probable class, and the probability of each class. An image that \
 cannot be read does not keep the others from being classified: what went wrong is listed at the end, and the exit code is 2.")]
 pub struct PredictArgs {
     /// Folder of a run (`voxseg classify train -o`).

@@ -24,8 +24,8 @@ use crate::volume::{LabelMap, check_same_geometry, ending_of, read_labels};
   voxseg evaluate OUT DATASET/labelsTs --csv cases.csv --output summary.json
   voxseg evaluate case_1.nii.gz truth/case_1.nii.gz --tolerance 1 --json
 
-The cases are the files of TRUTH; the prediction of a case has the same name, in any format. A case
-without a prediction counts as failure. Class names, regions and the ignore label come from
+The cases are the files of TRUTH; the prediction of a case has the same name, in any format. A case \
+without a prediction counts as failure. Class names, regions and the ignore label come from \
 dataset.json; without one every label of the truth files is a class.")]
 pub struct EvaluateArgs {
     /// Predictions: a folder of label files, or one file.

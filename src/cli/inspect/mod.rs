@@ -41,8 +41,8 @@ const LISTED: usize = 12;
   voxseg inspect --network ronneberger2d --inference
   voxseg inspect --network RUN/plan.json --patch 64,160,160 --json
 
-Networks: the names of `voxseg models`, or a plan.json; classifiers are planned for prediction. The memory is that of a
-training step (parameters, gradients, optimiser), or with --inference that of one window. What this device cannot bind
+Networks: the names of `voxseg models`, or a plan.json; classifiers are planned for prediction. The memory is that of a \
+training step (parameters, gradients, optimiser), or with --inference that of one window. What this device cannot bind \
 is planned nevertheless, with a warning.")]
 pub struct InspectArgs {
     /// Folder of a training run, or a data set, which is planned as `train` would.

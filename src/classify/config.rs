@@ -14,6 +14,9 @@ use crate::style::Fault;
 use crate::tensor::Element;
 use crate::train::{ConfigError, Length, TrainConfig};
 
+/// A configuration file with every key, as `voxseg classify train --help` shows it.
+pub const CLASSIFY_EXAMPLE: &str = include_str!("example.toml");
+
 /// The network where none is named: small enough for any adapter.
 pub const DEFAULT_MODEL: &str = "mobilenet_v3_small";
 
@@ -73,7 +76,11 @@ pub struct ClassifyConfig {
     pub validation: Option<PathBuf>,
     /// The optimiser.
     pub optimizer: OptimizerConfig,
-    /// The learning rate over the steps; a cosine from 1e-3 after a short rise where `None`.
+    /// The largest learning rate where only the steps decide the rest of the schedule; 1e-3 where `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_learning_rate: Option<f64>,
+    /// The learning rate over the steps, whatever [`Self::peak_learning_rate`] says; where `None` a cosine from that after a
+    /// rise over a twentieth of the steps, at most 500.
     pub learning_rate: Option<Schedule>,
     /// Weights of the heads of networks with several; those of the network's source where `None`.
     pub supervision: Option<Supervision>,
@@ -96,6 +103,7 @@ impl Default for ClassifyConfig {
             label_smoothing: 0.0,
             validation: None,
             optimizer: OptimizerConfig::adamw(),
+            peak_learning_rate: None,
             learning_rate: None,
             supervision: None,
         }
@@ -108,9 +116,12 @@ impl ClassifyConfig {
     /// # Errors
     /// [`ClassifyError`] where it cannot be read, has an unknown key or a value that makes no sense.
     pub fn read(path: &Path) -> Result<Self, ClassifyError> {
-        let text = std::fs::read_to_string(path).map_err(|e| ClassifyError::io(path, e))?;
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
         let config: Self = toml::from_str(&text).map_err(|e| {
-            let problem = format!("{e}\nconfig.toml of any run of a classifier shows the keys");
+            let problem = format!("{e}\nRun `voxseg classify train --help` for the keys");
             ClassifyError::layout(path, problem)
         })?;
         config.check()?;
@@ -173,8 +184,14 @@ impl ClassifyConfig {
             ),
         ]);
         let rate = self.learning_rate.and_then(|schedule| schedule.fault());
+        let peak = schedule(self.peak_learning_rate.unwrap_or(RATE), 1);
+        let peak = peak.fault().map(|fault| Fault {
+            key: "peak_learning_rate",
+            ..fault
+        });
         let parts = [
             ("", own),
+            ("", peak),
             ("optimizer.", self.optimizer.fault()),
             ("learning_rate.", rate),
         ];
@@ -206,21 +223,18 @@ impl ClassifyConfig {
         let batch = self.batch.unwrap_or(usual.min(images.max(2)));
         let epochs = (EPOCHS * images).div_ceil(batch);
         let steps = self.steps.unwrap_or(epochs.clamp(STEPS.0, STEPS.1));
+        let peak = self.peak_learning_rate.unwrap_or(RATE);
         Self {
             size: Some(size),
             batch: Some(batch),
             steps: Some(steps),
             checkpoint_every: Some(self.checkpoint_every.unwrap_or(steps.div_ceil(20))),
             validate_every: Some(self.validate_every.unwrap_or(steps.div_ceil(10))),
-            learning_rate: Some(self.learning_rate.unwrap_or(schedule(RATE, steps))),
+            peak_learning_rate: None,
+            learning_rate: Some(self.learning_rate.unwrap_or(schedule(peak, steps))),
             supervision: Some(self.supervision.clone().unwrap_or(supervision)),
             ..self.clone()
         }
-    }
-
-    /// The schedule of a run of so many steps with another rate than the usual.
-    pub fn schedule_from(rate: f64, steps: Option<usize>) -> Schedule {
-        schedule(rate, steps.unwrap_or(STEPS.0))
     }
 
     /// What the loop is told.
@@ -249,5 +263,48 @@ fn schedule(rate: f64, steps: usize) -> Schedule {
         initial: rate,
         last: 0.0,
         warm_up: (steps / 20).min(500) as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_rate_rises_over_the_same_share_of_the_steps_as_the_usual_one() {
+        let chosen = |rate: Option<f64>, images: usize| {
+            let config = ClassifyConfig {
+                peak_learning_rate: rate,
+                ..ClassifyConfig::default()
+            };
+            let (usual, gpu) = (Supervision::Halving, AdapterClass::Gpu);
+            config.with_choices(images, [24; 2], usual, gpu)
+        };
+        for (images, expected) in [(20, 30), (10_000, 234), (1_000_000, 500)] {
+            for rate in [None, Some(3e-4)] {
+                let Some(Schedule::Cosine {
+                    initial, warm_up, ..
+                }) = chosen(rate, images).learning_rate
+                else {
+                    panic!("a cosine");
+                };
+                assert_eq!((initial, warm_up), (rate.unwrap_or(RATE), expected));
+            }
+        }
+    }
+
+    #[test]
+    fn a_schedule_of_the_users_own_stays_as_it_is() {
+        let own = Schedule::Constant { initial: 0.02 };
+        let config = ClassifyConfig {
+            peak_learning_rate: Some(3e-4),
+            learning_rate: Some(own),
+            ..ClassifyConfig::default()
+        };
+        let chosen = config.with_choices(100, [24; 2], Supervision::Halving, AdapterClass::CpuLike);
+        assert_eq!(
+            (chosen.learning_rate, chosen.peak_learning_rate),
+            (Some(own), None)
+        );
     }
 }

@@ -118,7 +118,7 @@ fn beside(others: usize) -> String {
     match others {
         0 => String::new(),
         n => format!(
-            " that can be read, only {n} other file(s); images end in {}",
+            " that can be read, only {n} other file(s); images end in {}, and others must be converted",
             crate::volume::supported_endings().join(", ")
         ),
     }

@@ -14,7 +14,7 @@ mod run;
 mod scores;
 mod setup;
 
-pub use config::{ClassifyConfig, DEFAULT_MODEL};
+pub use config::{CLASSIFY_EXAMPLE, ClassifyConfig, DEFAULT_MODEL};
 pub use data::{ImageSet, Labelled};
 pub use description::Description;
 pub use error::ClassifyError;

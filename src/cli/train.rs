@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::numbers::PatchExtent;
+use super::runs::Trained;
 use super::training::{Given, TrainingFlags};
 use super::watch::Words;
 use super::{CliError, Common, Output};
@@ -26,11 +27,11 @@ Examples:
   voxseg train Dataset101_LeftAtrium -o runs/tuned --model vnet_elu --weights vnet.pth
   voxseg train Dataset102_Other -o runs/tuned --from runs/atrium --steps 2000
 
-A run folder holds config.toml (every key), plan.json, log.jsonl, the checkpoints, progress.svg,
+A run folder holds config.toml (every key), plan.json, log.jsonl, the checkpoints, progress.svg, \
 validation.png and validation.json.
 
-Ctrl-C ends after the step with a checkpoint, and so does SIGTERM; a second one ends at once. --resume goes on from the
-latest checkpoint as if the run had never been ended. The folds are those of splits_final.json in RUN, else beside
+Ctrl-C ends after the step with a checkpoint, and so does SIGTERM; a second one ends at once. --resume goes on from the \
+latest checkpoint as if the run had never been ended. The folds are those of splits_final.json in RUN, else beside \
 dataset.json, else made from the seed.";
 
 /// Arguments of `voxseg train`.
@@ -41,9 +42,6 @@ pub struct TrainArgs {
     pub dataset: PathBuf,
     #[command(flatten)]
     pub training: TrainingFlags,
-    /// TOML file with any of the keys that `--help` lists (not `-h`); flags win over it.
-    #[arg(short, long, value_name = "FILE", conflicts_with = "resume")]
-    pub config: Option<PathBuf>,
     /// Begin with the plan and the weights of another run, `voxseg train`'s or `voxseg import`'s: the data set must have
     /// its channels and labels; spacing and network are its own, the optimiser starts anew.
     #[arg(long, value_name = "RUN", conflicts_with_all = ["resume", "spacing", "model"])]
@@ -80,12 +78,12 @@ pub struct TrainArgs {
 
 impl TrainArgs {
     fn configuration(&self) -> Result<TrainConfig, CliError> {
-        let mut config = match &self.config {
+        let flags = &self.training;
+        let mut config = match &flags.config {
             Some(path) => TrainConfig::read(path)?,
             None => TrainConfig::default(),
         };
         let axes = |flag: &str| CliError::Usage(format!("{flag} takes three numbers, D,H,W"));
-        let flags = &self.training;
         config.network.model = self.model.clone().or(config.network.model);
         config.schedule.steps = flags.steps.or(config.schedule.steps);
         config.seed = flags.seed.unwrap_or(config.seed);
@@ -105,6 +103,29 @@ impl TrainArgs {
     }
 }
 
+/// Refuses runs of classifiers where one of a network that segments is wanted.
+fn check_runs(args: &TrainArgs) -> Result<(), CliError> {
+    let is_classifier =
+        |run: &Path| matches!(Trained::at(run, "a run"), Ok(Trained::Classifier(_)));
+    let resumed = Some(&args.training.output).filter(|_| args.training.resume);
+    for (run, problem) in [
+        (
+            args.from.as_ref(),
+            "is the run of a classifier, whose weights are for no network that segments; give a run of `voxseg train` or \
+             `voxseg import`, or begin a classifier with it: `voxseg classify train DATA -o NEW --from RUN`",
+        ),
+        (
+            resumed,
+            "is the run of a classifier; go on with `voxseg classify train DATA -o RUN --resume`",
+        ),
+    ] {
+        if let Some(run) = run.filter(|run| is_classifier(run)) {
+            return Err(CliError::input(run, problem));
+        }
+    }
+    Ok(())
+}
+
 /// Whether the first image of the data set is a single slice.
 pub(super) fn is_2d(dataset: &Path) -> Result<bool, CliError> {
     let dataset = Dataset::open(dataset)?;
@@ -119,6 +140,7 @@ pub(super) fn is_2d(dataset: &Path) -> Result<bool, CliError> {
 pub fn run(args: &TrainArgs, common: &Common, output: &Output) -> Result<(), CliError> {
     let flags = &args.training;
     flags.check_output()?;
+    check_runs(args)?;
     let config = args.configuration()?;
     let train = |given: Given<'_>| {
         let options = TrainOptions {

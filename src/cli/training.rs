@@ -26,6 +26,9 @@ pub struct TrainingFlags {
     /// Go on from the latest checkpoint of RUN under its own configuration.
     #[arg(long, conflicts_with_all = ["steps", "seed", "batch", "precision"])]
     pub resume: bool,
+    /// TOML file with any of the keys that `--help` lists (not `-h`); flags win over it.
+    #[arg(short, long, value_name = "FILE", conflicts_with = "resume")]
+    pub config: Option<PathBuf>,
     /// Optimiser steps.
     #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
     pub steps: Option<usize>,

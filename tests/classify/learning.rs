@@ -13,7 +13,7 @@ fn shapes_are_learnt_and_told_in_new_images() {
     let root = folder.path();
     write_shapes(&root.join("data"), 20, 1);
     let config = ClassifyConfig {
-        learning_rate: Some(ClassifyConfig::schedule_from(1e-2, Some(80))),
+        peak_learning_rate: Some(1e-2),
         ..quick(80)
     };
     let report = run(root, "run", &config, ClassifyOptions::default()).unwrap();

@@ -1,5 +1,6 @@
 //! Classifiers of whole images: data, what is learnt, repeated, resumed and refused.
 
+mod configuration;
 mod data;
 mod learning;
 mod resampling;
@@ -28,7 +29,7 @@ fn quick(steps: usize) -> ClassifyConfig {
         model: "mobilenet_v1_025".to_owned(),
         steps: Some(steps),
         batch: Some(12),
-        learning_rate: Some(ClassifyConfig::schedule_from(3e-3, Some(steps))),
+        peak_learning_rate: Some(3e-3),
         ..ClassifyConfig::default()
     }
 }

@@ -88,6 +88,27 @@ fn a_run_is_trained_resumed_and_asked() {
     classify(&folder, &["predict", "run", "colour.png"]).refused(&["colour.png", "grey"]);
     classify(&folder, &["predict", "run", "pred"]).refused(&["pred", "no image"]);
     classify(&folder, &["predict", "data", image]).refused(&["data", "classify train"]);
+
+    // What one verb trained is none for the other, and both say which is.
+    let segment = |arguments: &[&str]| {
+        let mut command = voxseg();
+        command.arg("train").args(arguments);
+        Run::of(command.current_dir(folder.root()))
+    };
+    let from = ["data", "-o", "next", "--from", "run"];
+    segment(&from).refused(&["run", "of a classifier", "classify train DATA"]);
+    assert!(!folder.path("next").exists());
+    let resumed = segment(&["data", "-o", "run", "--resume"]);
+    resumed.refused(&[
+        "run",
+        "of a classifier",
+        "classify train DATA -o RUN --resume",
+    ]);
+    std::fs::create_dir(folder.path("atrium")).unwrap();
+    folder.bytes("atrium/plan.json", b"{}");
+    folder.bytes("atrium/config.toml", b"seed = 0");
+    let resumed = classify(&folder, &["train", "data", "-o", "atrium", "--resume"]);
+    resumed.refused(&["atrium", "that segments", "voxseg train DATASET"]);
 }
 
 #[test]
@@ -133,9 +154,27 @@ fn flags_of_train_serve_classifiers_as_well() {
         "{whole}, {rounded}"
     );
 
+    // A file has what the flags have, and flags win over it.
+    let text = "steps = 2\nbatch = 2\nmirror = false\npeak_learning_rate = 0.02\nseed = 7\n";
+    folder.bytes("own.toml", text.as_bytes());
+    train("own", "1", &["--config", "own.toml"]);
+    let own: toml::Table = toml::from_str(&config("own")).unwrap();
+    for (key, expected) in [("steps", 1), ("batch", 3), ("seed", 7)] {
+        assert_eq!(own[key].as_integer(), Some(expected), "{key}: {own}");
+    }
+    assert_eq!(own["mirror"].as_bool(), Some(false), "{own}");
+    assert_eq!(own["learning_rate"]["initial"].as_float(), Some(0.02));
+    train("own2", "1", &["-c", "own.toml", "--learning-rate", "0.03"]);
+    let own: toml::Table = toml::from_str(&config("own2")).unwrap();
+    assert_eq!(own["learning_rate"]["initial"].as_float(), Some(0.03));
+    // That of a run makes the same run again.
+    train("own3", "1", &["--config", "own2/config.toml"]);
+    assert_eq!(config("own2"), config("own3"));
+
     // A resumed run has its own.
     for flags in [
-        &["--steps", "1"][..],
+        &["--config", "own.toml"][..],
+        &["--steps", "1"],
         &["--seed", "1"],
         &["--batch", "2"],
         &["--precision", "f32"],
@@ -202,6 +241,14 @@ fn bad_input_is_refused_and_leaves_no_run() {
     ];
     classify(&folder, &steps).refused(&["steps", "1000000000"]);
     refused(&["--label-smoothing", "1"], &["label_smoothing", "below 1"]);
+    refused(&["--config", "none.toml"], &["none.toml", "No such file"]);
+    folder.bytes("bad.toml", b"epochs = 3");
+    refused(&["--config", "bad.toml"], &["bad.toml", "line 1"]);
+    folder.bytes("bad.toml", b"peak_learning_rate = 0");
+    refused(
+        &["--config", "bad.toml"],
+        &["peak_learning_rate", "above 0"],
+    );
     refused(&["--resume"], &["--resume"]);
     refused(&["--from", "none.pth"], &["none.pth"]);
     refused(&["--validation", "none.csv"], &["none.csv"]);

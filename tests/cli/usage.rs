@@ -30,6 +30,45 @@ fn the_help_of_every_verb_has_an_example() {
     }
 }
 
+/// The verbs, those of `classify` among them, as arguments.
+fn all_verbs() -> Vec<Vec<String>> {
+    let classify = ["train", "predict"].map(|verb| vec!["classify".to_owned(), verb.to_owned()]);
+    let verbs = verbs().into_iter().map(|verb| vec![verb]);
+    verbs.chain(classify).collect()
+}
+
+#[test]
+fn paragraphs_below_the_examples_are_wrapped_once() {
+    for verb in all_verbs() {
+        let help = Run::of(voxseg().args(&verb).arg("-h")).succeeded().stdout;
+        let (_, epilogue) = help.split_once("\nExamples:\n").expect("examples");
+        let lines: Vec<&str> = epilogue.lines().collect();
+        for pair in lines.windows(2) {
+            let is_text = |line: &str| !line.is_empty() && !line.starts_with(' ');
+            if !is_text(pair[0]) || !is_text(pair[1]) {
+                assert!(
+                    pair[0].chars().count() <= 100,
+                    "{verb:?}: the example `{}`",
+                    pair[0]
+                );
+                continue;
+            }
+            let word = pair[1].split(' ').next().unwrap_or_default();
+            let together = pair[0].chars().count() + 1 + word.chars().count();
+            assert!(
+                together > 100,
+                "{verb:?}: `{word}` fits behind `{}`",
+                pair[0]
+            );
+        }
+        // What clap wraps of an example would stand as text below it.
+        let wrapped = lines.windows(2).find(|pair| {
+            pair[0].starts_with("  voxseg") && !pair[1].is_empty() && !pair[1].starts_with(' ')
+        });
+        assert!(wrapped.is_none(), "{verb:?}: {wrapped:?}");
+    }
+}
+
 #[test]
 fn unknown_flags_and_verbs_are_the_users_fault() {
     Run::of(voxseg().args(["devices", "--no-such-flag"])).refused(&["--no-such-flag"]);

@@ -7,35 +7,40 @@ use serde_json::{Value, json};
 
 use super::{CliError, Common, Output};
 use crate::classify::{
-    ClassifyConfig, ClassifyOptions, ClassifyReport, DEFAULT_MODEL, Scores, train,
+    CLASSIFY_EXAMPLE, ClassifyConfig, ClassifyOptions, ClassifyReport, Scores, train,
 };
 use crate::cli::numbers::PatchExtent;
+use crate::cli::runs::Trained;
 use crate::cli::training::{Given, TrainingFlags};
 use crate::cli::watch::Words;
 use crate::run::RunFolder;
 use crate::table::{Align, Table};
 use crate::train::LogLine;
 
-/// Arguments of `voxseg classify train`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
+/// Examples of the command line.
+const EXAMPLES: &str = "\
 Examples:
   voxseg classify train skin -o runs/skin
   voxseg classify train skin -o runs/skin --resume
   voxseg classify train skin.csv -o runs/skin --validation later.csv --size 160,160 --steps 5000
   voxseg classify train skin -o runs/tuned --from mobilenet_v3_small.pth --learning-rate 3e-4
+  voxseg classify train skin -o runs/skin --config skin.toml
 
-DATA is a folder with a folder of images (PNG, TIFF, NIfTI slices) for each class, or such folders in DATA/train and
-DATA/val, or a CSV file with the columns image,label, its paths relative to the file. Without --validation or DATA/val
+DATA is a folder with a folder of images (PNG, TIFF or NIfTI slices; not JPEG) for each class, or such folders in DATA/train and \
+DATA/val, or a CSV file with the columns image,label, its paths relative to the file. Without --validation or DATA/val \
 a fifth of each class is held out.
 
-A run sees each image 30 times, in 600 steps at least, unless --steps says otherwise; a step takes 64 images, on an
+A run sees each image 30 times, in 600 steps at least, unless --steps says otherwise; a step takes 64 images, on an \
 adapter that computes on the CPU 16.
 
-A run folder holds config.toml, classifier.json (network, classes, size, mean and deviation), split.json, log.jsonl, the
+A run folder holds config.toml, classifier.json (network, classes, size, mean and deviation), split.json, log.jsonl, the \
 checkpoints, progress.svg and validation.json (accuracy, each class, confusion matrix, each image).
 
-Ctrl-C ends after the step with a checkpoint; --resume goes on as if the run had never been ended.")]
+Ctrl-C ends after the step with a checkpoint; --resume goes on as if the run had never been ended.";
+
+/// Arguments of `voxseg classify train`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\nKeys of --config (TOML):\n\n{CLASSIFY_EXAMPLE}"))]
 pub struct TrainArgs {
     /// Folder of class folders, or CSV file.
     pub data: PathBuf,
@@ -83,33 +88,45 @@ pub struct TrainArgs {
 
 impl TrainArgs {
     fn configuration(&self) -> Result<ClassifyConfig, CliError> {
-        let (usual, flags) = (ClassifyConfig::default(), &self.training);
-        let size = match self.size {
-            None => None,
+        let flags = &self.training;
+        let mut config = match &flags.config {
+            Some(path) => ClassifyConfig::read(path)?,
+            None => ClassifyConfig::default(),
+        };
+        config.size = match self.size {
+            None => config.size,
             Some(PatchExtent::Plane(size)) => Some(size),
             Some(PatchExtent::Volume(_)) => {
                 let message = "--size takes two numbers, H,W: classifiers are for pictures";
                 return Err(CliError::Usage(message.to_owned()));
             }
         };
-        let rate = self.learning_rate;
-        let config = ClassifyConfig {
-            model: self.model.clone().unwrap_or(DEFAULT_MODEL.to_owned()),
-            seed: flags.seed.unwrap_or(usual.seed),
-            size,
-            memory_budget: flags.memory_budget,
-            precision: flags.precision.unwrap_or(usual.precision),
-            steps: flags.steps,
-            batch: flags.batch,
-            mirror: !self.no_mirror,
-            label_smoothing: self.label_smoothing.unwrap_or(usual.label_smoothing),
-            validation: self.validation.clone(),
-            learning_rate: rate.map(|rate| ClassifyConfig::schedule_from(rate, flags.steps)),
-            ..usual
-        };
+        config.model = self.model.clone().unwrap_or(config.model);
+        config.seed = flags.seed.unwrap_or(config.seed);
+        config.memory_budget = flags.memory_budget.or(config.memory_budget);
+        config.precision = flags.precision.unwrap_or(config.precision);
+        config.steps = flags.steps.or(config.steps);
+        config.batch = flags.batch.or(config.batch);
+        config.mirror &= !self.no_mirror;
+        config.label_smoothing = self.label_smoothing.unwrap_or(config.label_smoothing);
+        config.validation = self.validation.clone().or(config.validation);
+        if let Some(rate) = self.learning_rate {
+            config.peak_learning_rate = Some(rate);
+            config.learning_rate = None;
+        }
         config.check()?;
         Ok(config)
     }
+}
+
+/// Refuses to go on from a run that `voxseg train` made.
+fn check_resumed(flags: &TrainingFlags) -> Result<(), CliError> {
+    let run = &flags.output;
+    if flags.resume && matches!(Trained::at(run, "a run"), Ok(Trained::Segmenter(_))) {
+        let problem = "is the run of a network that segments; go on with `voxseg train DATASET -o RUN --resume`";
+        return Err(CliError::input(run, problem));
+    }
+    Ok(())
 }
 
 /// Runs the verb.
@@ -119,6 +136,7 @@ impl TrainArgs {
 pub fn run(args: &TrainArgs, common: &Common, output: &Output) -> Result<(), CliError> {
     let flags = &args.training;
     flags.check_output()?;
+    check_resumed(flags)?;
     let config = args.configuration()?;
     let train = |given: Given<'_>| {
         let options = ClassifyOptions {

@@ -1,5 +1,7 @@
 //! Blueprints that no rule made: their fields are public, and whatever they hold ends as an error, never as a panic.
 
+use std::fmt::Debug;
+
 use voxseg::graph::Graph;
 use voxseg::models::{Blueprint, Encoder, MODELS, ModelError, Network, UNetConfig, plain_unet_of};
 use voxseg::nn::{Mode, Norm, TokenStyle};
@@ -9,6 +11,9 @@ use crate::blueprints::blueprints;
 
 /// What makes a blueprint impossible, and the change.
 type Fault = (String, Box<dyn Fn(&mut Blueprint)>);
+
+/// Makes the configuration of a network without a look at what it holds.
+type Make = fn(&Blueprint) -> Box<dyn Debug>;
 
 fn fault(name: impl Into<String>, change: impl Fn(&mut Blueprint) + 'static) -> Fault {
     (name.into(), Box::new(change))
@@ -28,7 +33,7 @@ fn faults_of_list<T: Clone + 'static>(
             list(b).extend(last);
         }),
     ];
-    for (what, value) in wrong.iter().cloned() {
+    for (what, value) in wrong {
         for at in [0, 1] {
             let value = value.clone();
             faults.push(fault(format!("{name} {at} {what}"), move |b| {
@@ -205,28 +210,29 @@ fn what_makes_a_network_of_an_unchecked_blueprint_leaves_the_error_to_the_buildi
         VNetConfig, VNetForm, attention_unet_of, c1_deepsup_of, dense_unet_of, residual_unet_of,
         summed_unet_of,
     };
-    let of: [fn(&Blueprint); 14] = [
-        |b| drop(plain_unet_of(b)),
-        |b| drop(residual_unet_of(b)),
-        |b| drop(attention_unet_of(b)),
-        |b| drop(summed_unet_of(b)),
-        |b| drop(dense_unet_of(b)),
-        |b| drop(c1_deepsup_of(b)),
-        |b| drop(DilatedResNet::of_blueprint(b)),
-        |b| drop(LrAspp::of_blueprint(b)),
-        |b| drop(MobileUNet::of_blueprint(b)),
-        |b| drop(Unetr::of_blueprint(b)),
-        |b| drop(IsenseeUNet::planned(b)),
-        |b| drop(MonaiAttentionUNet::planned(b)),
-        |b| drop(UNetPlusPlus::planned(b)),
-        |b| drop(VNetConfig::planned(VNetForm::BatchNorm, b)),
+    let of: [Make; 14] = [
+        |b| Box::new(plain_unet_of(b)),
+        |b| Box::new(residual_unet_of(b)),
+        |b| Box::new(attention_unet_of(b)),
+        |b| Box::new(summed_unet_of(b)),
+        |b| Box::new(dense_unet_of(b)),
+        |b| Box::new(c1_deepsup_of(b)),
+        |b| Box::new(DilatedResNet::of_blueprint(b)),
+        |b| Box::new(LrAspp::of_blueprint(b)),
+        |b| Box::new(MobileUNet::of_blueprint(b)),
+        |b| Box::new(Unetr::of_blueprint(b)),
+        |b| Box::new(IsenseeUNet::planned(b)),
+        |b| Box::new(MonaiAttentionUNet::planned(b)),
+        |b| Box::new(UNetPlusPlus::planned(b)),
+        |b| Box::new(VNetConfig::planned(VNetForm::BatchNorm, b)),
     ];
     for (_, good) in blueprints() {
         for (_, change) in faults() {
             let mut bad = good.clone();
             change(&mut bad);
             for make in of {
-                make(&bad);
+                let made = make(&bad);
+                assert!(!format!("{made:?}").is_empty());
             }
             assert!(bad.validate().is_err());
         }

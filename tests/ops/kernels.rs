@@ -1,7 +1,7 @@
 //! Every kernel in every specialisation in use: parsed, validated, reflected against the Rust side, and written for
 //! Vulkan, Metal and DirectX, without a GPU.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use naga::back::{hlsl, msl, spv};
@@ -257,6 +257,28 @@ fn every_shader_file_belongs_to_a_kernel() {
                 "shaders/{name}.wgsl is used by no kernel"
             );
         }
+    }
+}
+
+/// The text of a function of a shader, where it has one of that name.
+fn function<'a>(source: &'a str, name: &str) -> Option<&'a str> {
+    let (_, found) = source.split_once(&format!("\nfn {name}("))?;
+    found.split_once("\n}\n").map(|(text, _)| text)
+}
+
+#[test]
+fn an_activation_has_the_same_text_in_every_kernel_that_fuses_it() {
+    let names = ["activate", "activate_gradient"];
+    let parts = ["ramp", "sigmoid", "normal", "elu"];
+    for name in names.into_iter().chain(parts) {
+        let mut texts: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (kernel, _) in kernels() {
+            if let Some(text) = function(kernel.source, name) {
+                texts.entry(text).or_default().insert(kernel.name);
+            }
+        }
+        let found: Vec<_> = texts.values().collect();
+        assert!(found.len() == 1 && found[0].len() > 1, "{name}: {found:?}");
     }
 }
 

@@ -298,6 +298,16 @@ pub fn name_or_table<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     from.deserialize_any(NameOrTable(PhantomData))
 }
 
+/// [`name_or_table`] of a key that may be left out.
+///
+/// # Errors
+/// Those of [`name_or_table`].
+pub fn name_or_table_if_given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    from: D,
+) -> Result<Option<T>, D::Error> {
+    name_or_table(from).map(Some)
+}
+
 struct NameOrTable<T>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for NameOrTable<T> {

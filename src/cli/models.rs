@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::numbers::grouped;
 use super::{CliError, Output};
-use crate::models::{Counts, MODELS, Model, ModelError, Task, model};
+use crate::models::{Counts, Key, MODELS, Model, ModelError, Task, model};
 use crate::table::{Align, Table};
 use crate::words::extent;
 
@@ -20,12 +20,16 @@ use crate::words::extent;
   voxseg inspect --network mobilenet_v2
 
 Parameters and multiply-adds (of convolutions and matrix products, one input at inference) are counted in the network as \
-published. `train --model NAME` makes it for the channels, labels and patch of a data set. Classifiers tell classes of \
-whole images: `classify train` trains them.")]
+published. `train --model NAME` makes it for the channels, labels and patch of a data set, and as the keys of [network] in \
+a configuration say that `voxseg models NAME` names: others it refuses. Classifiers tell classes of whole images: \
+`classify train` trains them.")]
 pub struct ModelsArgs {
     /// One network, of which more is told [default: a list of all].
     pub name: Option<String>,
 }
+
+/// Keys of a configuration in a row.
+const KEYS_A_ROW: usize = 6;
 
 /// A network with its size.
 type Counted = (&'static Model, Counts);
@@ -118,6 +122,10 @@ fn details((model, counts): &Counted) -> Table {
     ] {
         table.row([what.to_owned(), text]);
     }
+    for (row, keys) in followed(model).chunks(KEYS_A_ROW).enumerate() {
+        let what = if row == 0 { "follows of [network]" } else { "" };
+        table.row([what.to_owned(), keys.join(", ")]);
+    }
     table
 }
 
@@ -141,6 +149,15 @@ fn is_trainable(model: &Model) -> bool {
     model.of_blueprint.is_some()
 }
 
+/// The keys of `[network]` that it follows.
+fn followed(model: &Model) -> Vec<&'static str> {
+    let keys = Key::ALL.into_iter().filter(|&key| model.follows(key));
+    let mut names: Vec<&str> = keys.map(Key::name).collect();
+    // Two are one key, of which some follow all values.
+    names.dedup();
+    names
+}
+
 fn document((model, counts): &Counted) -> Value {
     json!({
         "name": model.name,
@@ -148,6 +165,7 @@ fn document((model, counts): &Counted) -> Value {
         "source": model.source,
         "task": task_name(model.task),
         "trainable": is_trainable(model),
+        "follows": followed(model),
         "in_channels": model.published.channels,
         "classes": model.published.classes,
         "extent": model.published.extent,

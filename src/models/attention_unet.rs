@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::{
-    Blueprint, Downsampling, Encoder, Form, Model, PlainNet, Task, UNetConfig, plain_unet,
+    Blueprint, Downsampling, Encoder, Form, Key, Model, PlainNet, Task, UNetConfig, plain_unet,
     plain_unet_of,
 };
 use crate::nn::{DecoderStyle, Nonlinearity, Norm};
@@ -23,6 +23,13 @@ pub(super) static MODEL: Model = Model {
     },
     of_form: |form| Ok(Arc::new(attention_unet(form))),
     of_blueprint: Some(|blueprint| blueprint.network(attention_unet_of)),
+    follows: &[
+        Key::FEATURES,
+        Key::STAGES,
+        Key::BLOCKS,
+        Key::LAYERS,
+        &[Key::Heads, Key::HeadStyle],
+    ],
 };
 
 const FEATURES: [usize; 5] = [16, 32, 64, 128, 256];

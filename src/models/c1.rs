@@ -8,7 +8,9 @@
 use std::sync::Arc;
 
 use super::dilated::Making;
-use super::{Architecture, Blueprint, DilatedResNet, Form, Heads, Model, ModelError, Task, checks};
+use super::{
+    Architecture, Blueprint, DilatedResNet, Form, Heads, Key, Model, ModelError, Task, checks,
+};
 use crate::graph::{Graph, GraphError};
 use crate::losses::Supervision;
 use crate::nn::{ChannelDropout, LayerStyle, Mode, Nonlinearity, Norm, Padding, conv_layer};
@@ -29,6 +31,7 @@ pub(super) static MODEL: Model = Model {
     },
     of_form: |form| Ok(Arc::new(c1_deepsup(form))),
     of_blueprint: Some(|blueprint| blueprint.network(c1_deepsup_of)),
+    follows: &[Key::FEATURES, Key::STAGES, Key::LAYERS, &[Key::Heads]],
 };
 
 /// What the second head counts in semantic-segmentation-pytorch.

@@ -18,6 +18,7 @@ pub(super) static MODEL: Model = Model {
     },
     of_form: |form| Ok(Arc::new(cicek_unet3d(form.channels, form.classes))),
     of_blueprint: None,
+    follows: &[],
 };
 
 /// 19,069,955 parameters without those of the batch norm for 3 channels in and 3 out: convolutions with bias,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::checks;
 use super::registry::total_stride;
-use super::{Architecture, Blueprint, Form, Heads, Model, ModelError, Task};
+use super::{Architecture, Blueprint, Form, Heads, Key, Model, ModelError, Task};
 use crate::graph::{Graph, GraphError};
 use crate::nn::{
     ChannelDropout, DenseLayer, LayerStyle, Mode, Nonlinearity, Norm, Padding, PreActivation,
@@ -31,6 +31,13 @@ pub(super) static MODEL: Model = Model {
     },
     of_form: |form| Ok(Arc::new(fc_densenet103(form))),
     of_blueprint: Some(|blueprint| blueprint.network(dense_unet_of)),
+    follows: &[
+        Key::FEATURES,
+        Key::STAGES,
+        Key::BLOCKS,
+        Key::LAYERS,
+        &[Key::Heads],
+    ],
 };
 
 /// The dense block of a stage.

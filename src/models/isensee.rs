@@ -20,7 +20,7 @@
 use std::sync::Arc;
 
 use super::{
-    Architecture, Blueprint, Form, Heads, Model, ModelError, Task, checks, summed_heads,
+    Architecture, Blueprint, Form, Heads, Key, Model, ModelError, Task, checks, summed_heads,
     total_stride,
 };
 use crate::graph::{Graph, GraphError};
@@ -57,6 +57,7 @@ pub(super) static MODEL: Model = Model {
     },
     of_form: |form| Ok(Arc::new(IsenseeUNet::published(form))),
     of_blueprint: Some(|blueprint| blueprint.network(IsenseeUNet::planned)),
+    follows: &[Key::FEATURES, Key::STAGES, Key::LAYERS, &[Key::Heads]],
 };
 
 /// Features of the stages as published.

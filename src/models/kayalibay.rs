@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Blueprint, Form, Model, PlainNet, Task, UNetConfig, plain_unet, plain_unet_of};
+use super::{Blueprint, Form, Key, Model, PlainNet, Task, UNetConfig, plain_unet, plain_unet_of};
 use crate::nn::{DecoderStyle, HeadStyle};
 
 /// The list's entry for slices.
@@ -33,6 +33,13 @@ pub(super) static MODEL: Model = Model {
     },
     of_form: |form| Ok(Arc::new(summed_unet(form))),
     of_blueprint: Some(|blueprint| blueprint.network(summed_unet_of)),
+    follows: &[
+        Key::FEATURES,
+        Key::STAGES,
+        Key::BLOCKS,
+        Key::LAYERS,
+        &[Key::Heads, Key::AttentionGates],
+    ],
 };
 
 /// Features of the finest stage, doubled three times.

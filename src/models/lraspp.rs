@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::mobilenet::scaled;
 use super::mobilenet_v3::{Halvings, V3Features};
-use super::{Architecture, Blueprint, Form, Heads, Model, ModelError, Task, checks};
+use super::{Architecture, Blueprint, Form, Heads, Key, Model, ModelError, Task, checks};
 use crate::graph::{Graph, GraphError};
 use crate::nn::{ConvNorm, Mode, Nonlinearity, Norm, Padding, conv_layer, one_voxel_conv_layer};
 use crate::ops::ValueId;
@@ -140,4 +140,10 @@ pub(super) static MODEL: Model = Model {
     },
     of_form: |form| Ok(Arc::new(LrAspp::published(form))),
     of_blueprint: Some(|plan| plan.network(LrAspp::of_blueprint)),
+    follows: &[&[
+        Key::BaseFeatures,
+        Key::MaxStages,
+        Key::Kernels,
+        Key::Strides,
+    ]],
 };

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use super::{Architecture, Blueprint, Form, Heads, Model, ModelError, Task, checks, total_stride};
+use super::{
+    Architecture, Blueprint, Form, Heads, Key, Model, ModelError, Task, checks, total_stride,
+};
 use crate::graph::{Graph, GraphError};
 use crate::nn::{
     ChannelDropout, ConvNorm, InvertedResidual, LayerStyle, Mode, Nonlinearity, Padding,
@@ -275,4 +277,10 @@ pub(super) static MODEL: Model = Model {
     },
     of_form: |form| Ok(Arc::new(MobileUNet::of_form(form))),
     of_blueprint: Some(|plan| plan.network(MobileUNet::of_blueprint)),
+    follows: &[
+        Key::FEATURES,
+        Key::STAGES,
+        Key::LAYERS,
+        &[Key::EncoderBlocks, Key::Heads],
+    ],
 };

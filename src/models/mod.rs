@@ -11,6 +11,7 @@ mod dilated;
 mod fit;
 mod isensee;
 mod kayalibay;
+mod keys;
 mod lraspp;
 mod mixer;
 mod mobile_unet;
@@ -42,6 +43,7 @@ pub use dilated::DilatedResNet;
 pub use fit::fitting_patch;
 pub use isensee::IsenseeUNet;
 pub use kayalibay::{summed_unet, summed_unet_of};
+pub use keys::Key;
 pub use lraspp::LrAspp;
 pub use mixer::Mixer;
 pub use mobile_unet::MobileUNet;
@@ -49,7 +51,7 @@ pub use mobilenet_v1::{MobileNetV1, SeparableStage};
 pub use mobilenet_v2::{InvertedStage, MobileNetV2};
 pub use mobilenet_v3::{MobileNetV3, V3Block, V3Features};
 pub use monai_attention::MonaiAttentionUNet;
-pub use names::{check_dimensions, model, planned_model};
+pub use names::{check_decoder, check_dimensions, model, planned_model};
 pub use nnunet::{
     PlainNet, is_residual_encoder, nnunet_name, plain_unet, plain_unet_of, residual_encoder_unet,
     residual_unet_of,
@@ -67,7 +69,6 @@ use registry::total_stride;
 use summed::summed_heads;
 
 use crate::graph::GraphError;
-use crate::style::DecoderStyle;
 
 /// All networks that users can name: segmentation networks, then classifiers.
 pub static MODELS: &[&Model] = &[
@@ -120,31 +121,6 @@ pub static MODELS: &[&Model] = &[
     &mixer::B16,
     &mixer::L16,
 ];
-
-/// The models whose decoder may have another [`DecoderStyle`] than the usual.
-const STYLED: [&str; 7] = [
-    nnunet::PLAIN_3D.name,
-    nnunet::PLAIN_2D.name,
-    nnunet::RESIDUAL_3D.name,
-    nnunet::RESIDUAL_2D.name,
-    attention_unet::MODEL.name,
-    kayalibay::MODEL.name,
-    kayalibay::PLANE.name,
-];
-
-/// Checks that the model of that name can have such a decoder.
-///
-/// # Errors
-/// [`ModelError::Config`], which lists those that have any.
-pub fn check_decoder(name: &str, style: DecoderStyle) -> Result<(), ModelError> {
-    match style.is_usual() || STYLED.contains(&name) {
-        true => Ok(()),
-        false => Err(ModelError::Config(format!(
-            "`head_style` and `attention_gates` are for {}, not for `{name}`; leave them out",
-            STYLED.join(", ")
-        ))),
-    }
-}
 
 fn suggestion(near: &[&str]) -> String {
     match near {

@@ -11,7 +11,9 @@
 
 use std::sync::Arc;
 
-use super::{Architecture, Blueprint, Form, Heads, Model, ModelError, Task, checks, total_stride};
+use super::{
+    Architecture, Blueprint, Form, Heads, Key, Model, ModelError, Task, checks, total_stride,
+};
 use crate::graph::{Graph, GraphError};
 use crate::nn::{
     AttentionGate, ChannelDropout, LayerNames, LayerStyle, Mode, Nonlinearity, Norm, Padding,
@@ -34,6 +36,7 @@ pub(super) static MODEL: Model = Model {
     },
     of_form: |form| Ok(Arc::new(MonaiAttentionUNet::usual(form))),
     of_blueprint: Some(|blueprint| blueprint.network(MonaiAttentionUNet::planned)),
+    follows: &[Key::FEATURES, Key::STAGES, &[Key::Heads, Key::Dropout]],
 };
 
 /// The channels of MONAI's examples.

@@ -1,6 +1,7 @@
 //! Networks by name: what there is, what is meant, and which of them a plan can make.
 
-use super::{MODELS, Model, ModelError, OfBlueprint, Task};
+use super::{Key, MODELS, Model, ModelError, OfBlueprint, Task};
+use crate::style::DecoderStyle;
 
 /// Names that are suggested, at most.
 const SUGGESTED: usize = 5;
@@ -59,6 +60,24 @@ pub fn check_dimensions(name: &str, planar: bool, found: &'static str) -> Result
             None => "take one whose name has no dimension".to_owned(),
         },
     })
+}
+
+/// Checks that the model of that name can have such a decoder at all, whichever of the keys it follows.
+///
+/// # Errors
+/// [`ModelError::Config`], which lists those that have any; [`ModelError::Unknown`].
+pub fn check_decoder(name: &str, style: DecoderStyle) -> Result<(), ModelError> {
+    // One that has gates or summed heads of its own follows the other key, and plans may say both.
+    let is_styled = |m: &Model| m.follows(Key::HeadStyle) || m.follows(Key::AttentionGates);
+    if style.is_usual() || is_styled(model(name)?) {
+        return Ok(());
+    }
+    let styled = MODELS.iter().filter(|model| is_styled(model));
+    let styled: Vec<&str> = styled.map(|model| model.name).collect();
+    Err(ModelError::Config(format!(
+        "`head_style` and `attention_gates` are for {}, not for `{name}`; leave them out",
+        styled.join(", ")
+    )))
 }
 
 /// The names that are most like `name`, whatever its case and separators: what is meant by `vnet-bn` or `unter`.

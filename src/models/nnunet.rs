@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::checks::MOST_BLOCKS;
-use super::{Blueprint, Downsampling, Encoder, Form, Model, Task, UNetConfig};
+use super::{Blueprint, Downsampling, Encoder, Form, Key, Model, Task, UNetConfig};
 use crate::nn::{DecoderStyle, Nonlinearity, Norm, Padding};
 
 /// The name of the network that nnU-Net has for volumes or for slices (`planar`), with residual blocks in the encoder or
@@ -39,6 +39,13 @@ pub(super) static PLAIN_3D: Model = Model {
     },
     of_form: |form| Ok(Arc::new(plain_unet(PlainNet::of(form, 6, 320)))),
     of_blueprint: Some(|blueprint| blueprint.network(plain_unet_of)),
+    follows: &[
+        Key::FEATURES,
+        Key::STAGES,
+        Key::BLOCKS,
+        Key::LAYERS,
+        &[Key::Heads, Key::HeadStyle, Key::AttentionGates],
+    ],
 };
 
 /// nnU-Net's 2D network: 8 stages, 32 to 512 features.

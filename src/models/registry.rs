@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Architecture, ModelError, checks};
+use super::{Architecture, Key, ModelError, checks};
 use crate::graph::{Graph, remove_dead_nodes};
 use crate::nn::Mode;
 use crate::style::{DecoderStyle, LayerStyle, TokenStyle};
@@ -208,6 +208,8 @@ pub struct Model {
     pub of_form: OfForm,
     /// The network as training makes it for a data set; `None` where it is not for patches of a plan.
     pub of_blueprint: Option<OfBlueprint>,
+    /// The keys of `[network]` that it follows, in groups; all others it has of its own. A test holds it to both.
+    pub follows: &'static [&'static [Key]],
 }
 
 impl Model {
@@ -226,6 +228,7 @@ impl Model {
             published: Form::IMAGENET,
             of_form,
             of_blueprint: None,
+            follows: &[],
         }
     }
 
@@ -234,6 +237,11 @@ impl Model {
     pub fn planar(&self) -> Option<bool> {
         let is_for = |images: &str| self.name.ends_with(images);
         (is_for(SLICES) || is_for(VOLUMES)).then(|| is_for(SLICES))
+    }
+
+    /// Whether it follows `key`.
+    pub fn follows(&self, key: Key) -> bool {
+        self.follows.iter().any(|group| group.contains(&key))
     }
 
     /// The name that it has for slices instead of volumes, or the other way round.

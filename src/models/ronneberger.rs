@@ -18,6 +18,7 @@ pub(super) static MODEL: Model = Model {
     },
     of_form: |form| Ok(Arc::new(ronneberger_unet2d(form.channels, form.classes))),
     of_blueprint: None,
+    follows: &[],
 };
 
 /// As published: unpadded 3x3 convolutions with bias and ReLU, 2x2 max pooling, 2x2 up-convolutions, cropped skips;

@@ -11,7 +11,9 @@
 
 use std::sync::Arc;
 
-use super::{Architecture, Blueprint, Form, Heads, Model, ModelError, Task, checks, total_stride};
+use super::{
+    Architecture, Blueprint, Form, Heads, Key, Model, ModelError, Task, checks, total_stride,
+};
 use crate::graph::{Graph, GraphError};
 use crate::losses::Supervision;
 use crate::nn::{
@@ -35,6 +37,7 @@ pub(super) static MODEL: Model = Model {
     },
     of_form: |form| Ok(Arc::new(UNetPlusPlus::monai(form))),
     of_blueprint: Some(|blueprint| blueprint.network(UNetPlusPlus::planned)),
+    follows: &[Key::FEATURES, Key::STAGES, Key::LAYERS, &[Key::Heads]],
 };
 
 /// A U-Net++. Stage 0 has the finest resolution.

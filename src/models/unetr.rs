@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::checks;
 use super::patches::{check_extent, tokens_of};
-use super::{Architecture, Blueprint, Form, Heads, Model, ModelError, Task, total_stride};
+use super::{Architecture, Blueprint, Form, Heads, Key, Model, ModelError, Task, total_stride};
 use crate::graph::{Axes, Graph, GraphError, Init};
 use crate::nn::{
     ChannelDropout, ConvNorm, LayerStyle, Mode, Norm, Padding, TransformerBlock, TransformerNames,
@@ -353,4 +353,10 @@ pub(super) static MODEL: Model = Model {
     },
     of_form: |form| Ok(Arc::new(Unetr::published(form))),
     of_blueprint: Some(|plan| plan.network(Unetr::of_blueprint)),
+    follows: &[
+        Key::FEATURES,
+        Key::STAGES,
+        Key::LAYERS,
+        &[Key::Heads, Key::Tokens],
+    ],
 };

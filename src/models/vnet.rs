@@ -17,7 +17,9 @@
 
 use std::sync::Arc;
 
-use super::{Architecture, Blueprint, Form, Heads, Model, ModelError, Task, checks, total_stride};
+use super::{
+    Architecture, Blueprint, Form, Heads, Key, Model, ModelError, Task, checks, total_stride,
+};
 use crate::graph::{Graph, GraphError};
 use crate::nn::{
     ChannelDropout, LayerNames, LayerStyle, Mode, Nonlinearity, Norm, Padding, ResidualStage,
@@ -64,6 +66,16 @@ pub(super) static PUBLISHED: Model = Model {
     of_blueprint: Some(|blueprint| {
         blueprint.network(|plan| VNetConfig::planned(VNetForm::Published, plan))
     }),
+    follows: &[
+        Key::FEATURES,
+        &[
+            Key::MaxStages,
+            Key::Kernels,
+            Key::Strides,
+            Key::Heads,
+            Key::Dropout,
+        ],
+    ],
 };
 
 /// With batch norm.

@@ -38,6 +38,7 @@ pub(super) static WANG_8: Model = Model {
     },
     of_form: |form| Ok(Arc::new(wang8(form))),
     of_blueprint: None,
+    follows: &[],
 };
 
 /// The network of 13 convolutions.

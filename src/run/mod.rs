@@ -11,6 +11,6 @@ pub use container::{Entry, write_safetensors};
 pub use folder::RunFolder;
 pub use lock::RunLock;
 pub use planned::{
-    NetworkTensor, blueprint_of, classes_of, has_norms, mirror_axes, network_of, network_tensors,
-    plan_tensors, training_heads,
+    NetworkTensor, blueprint_of, classes_of, family_of, has_norms, mirror_axes, network_of,
+    network_tensors, plan_tensors, training_heads,
 };

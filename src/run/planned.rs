@@ -16,11 +16,16 @@ use crate::tensor::Shape;
 /// # Errors
 /// [`ModelError`] where it names no model, or the model cannot follow it.
 pub fn network_of(plan: &Plan) -> Result<Network, ModelError> {
-    let usual = nnunet_name(plan.topology.blocks.is_some(), plan.preprocessing.planar);
-    let name = plan.model.as_deref().unwrap_or(usual);
+    let name = family_of(plan);
     let make = planned_model(name)?;
     check_decoder(name, plan.decoder)?;
     Ok(Network::new(make(&blueprint_of(plan))?))
+}
+
+/// The name of the family of a plan's network: nnU-Net's where the plan does not say it.
+pub fn family_of(plan: &Plan) -> &str {
+    let usual = nnunet_name(plan.topology.blocks.is_some(), plan.preprocessing.planar);
+    plan.model.as_deref().unwrap_or(usual)
 }
 
 /// What a plan says to any family of networks.

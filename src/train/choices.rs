@@ -73,7 +73,6 @@ impl TrainConfig {
         description: &Description,
         class: AdapterClass,
     ) -> Result<Plan, TrainError> {
-        self.check_family()?;
         let budget = match (class, self.has_residual_encoder()) {
             (AdapterClass::Gpu, false) => Budget::nnunet(GPU_GIGABYTES),
             (AdapterClass::Gpu, true) => Budget::nnunet_residual(GPU_GIGABYTES),
@@ -126,19 +125,19 @@ impl TrainConfig {
                 heads: network.heads.clone(),
             },
             layers: LayerStyle {
-                dropout: network.dropout,
-                norm: network.norm,
-                activation: network.activation,
+                dropout: network.dropout.unwrap_or_default(),
+                norm: network.norm.unwrap_or_default(),
+                activation: network.activation.unwrap_or_default(),
             },
             decoder: DecoderStyle {
-                head_style: network.head_style,
-                attention_gates: network.attention_gates,
+                head_style: network.head_style.unwrap_or_default(),
+                attention_gates: network.attention_gates.unwrap_or_default(),
             },
             tokens: network.tokens,
         }
     }
 
-    /// The configuration with every choice filled in; on the same data it plans the same again.
+    /// The configuration with every choice filled in that its network follows; on the same data it plans the same again.
     pub(super) fn with_choices(&self, plan: &Plan, class: AdapterClass) -> Self {
         let steps = self.schedule.steps.unwrap_or(match class {
             AdapterClass::Gpu => GPU_STEPS,
@@ -160,23 +159,7 @@ impl TrainConfig {
         config.batch.size = Some(plan.batch);
         config.batch.patch = Some(plan.patch);
         config.batch.spacing = Some(plan.preprocessing.spacing);
-        let (topology, network) = (&plan.topology, &mut config.network);
-        if network.features.is_none() {
-            network.base_features = topology.features.first().copied();
-            network.max_features = topology.features.iter().max().copied();
-        }
-        network.max_stages = Some(topology.stages());
-        network.model = plan.model.clone();
-        network.residual = topology.blocks.is_some();
-        network.planar = Some(plan.preprocessing.planar);
-        network.kernels = Some(topology.kernels.clone());
-        network.strides = Some(topology.strides.clone());
-        network.encoder_blocks = Some(topology.encoder_blocks());
-        network.decoder_blocks = Some(topology.decoder_blocks());
-        network.heads = Some(topology.heads());
-        network.dropout = plan.layers.dropout;
-        network.norm = plan.layers.norm;
-        network.activation = plan.layers.activation;
+        config.network = self.network.with_choices(plan);
         config
     }
 

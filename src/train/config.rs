@@ -9,7 +9,7 @@ use crate::losses::{LossConfig, Supervision};
 use crate::models::{ModelError, check_decoder, planned_model};
 use crate::ops::loss::MAX_CLASSES;
 use crate::optim::{OptimizerConfig, Schedule};
-use crate::style::{HeadStyle, Nonlinearity, Norm, TokenStyle, name_or_table};
+use crate::style::{HeadStyle, Nonlinearity, Norm, TokenStyle, name_or_table_if_given};
 use crate::tensor::Element;
 
 /// A TOML file with every key and its default, explained; `voxseg train --help` prints it.
@@ -164,7 +164,7 @@ impl Default for BatchConfig {
     }
 }
 
-/// The network, where it is not as planned.
+/// The network, where it is not as planned. A network refuses keys that it does not follow ([`crate::models::Model::follows`]).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NetworkConfig {
@@ -182,8 +182,9 @@ pub struct NetworkConfig {
     pub max_features: Option<usize>,
     /// Most stages.
     pub max_stages: Option<usize>,
-    /// Residual blocks in the encoder instead of plain convolutions.
-    pub residual: bool,
+    /// Residual blocks in the encoder of nnU-Net's network instead of plain convolutions; with `model`, which says it
+    /// already, nothing else.
+    pub residual: Option<bool>,
     /// Slices instead of volumes: kernels and strides of 1 along D. Where `None`, only if all cases are single slices.
     pub planar: Option<bool>,
     /// Kernel (D, H, W) of the convolutions of each stage, finest first, odd numbers.
@@ -198,20 +199,20 @@ pub struct NetworkConfig {
     /// where `None`.
     pub heads: Option<Vec<usize>>,
     /// What becomes of the heads: outputs with losses of their own, or one sum.
-    pub head_style: HeadStyle,
+    pub head_style: Option<HeadStyle>,
     /// Whether an attention gate weighs the voxels of each skip of a U-Net.
-    pub attention_gates: bool,
+    pub attention_gates: Option<bool>,
     /// The transformer of a network on tokens.
     #[serde(skip_serializing_if = "TokenStyle::is_planned")]
     pub tokens: TokenStyle,
     /// Share of the channels that are dropped after each convolution in training.
-    pub dropout: f32,
+    pub dropout: Option<f32>,
     /// Normalisation after each convolution.
-    #[serde(deserialize_with = "name_or_table")]
-    pub norm: Norm,
+    #[serde(deserialize_with = "name_or_table_if_given")]
+    pub norm: Option<Norm>,
     /// Activation after each normalisation.
-    #[serde(deserialize_with = "name_or_table")]
-    pub activation: Nonlinearity,
+    #[serde(deserialize_with = "name_or_table_if_given")]
+    pub activation: Option<Nonlinearity>,
 }
 
 /// Why a configuration file is refused.
@@ -237,6 +238,17 @@ pub enum ConfigError {
     /// The network cannot be trained so.
     #[error("configuration: `network.model` (--model): {0}")]
     Model(ModelError),
+    /// Keys that would change nothing.
+    #[error(
+        "configuration: [network]: `{name}` (--model) does not follow {}: it has its own, or none. Leave out what it does not follow; `voxseg models {name}` says what it does",
+        keys.join(", ")
+    )]
+    NotFollowed {
+        /// The family of the network.
+        name: String,
+        /// The keys, in words.
+        keys: Vec<String>,
+    },
     /// A value makes no sense.
     #[error("configuration: `{key}` must be {expected}, found {found}")]
     Value {
@@ -260,7 +272,10 @@ impl ConfigError {
         match self {
             Self::Io { source, .. } => is_users_fault(source),
             Self::Model(e) => e.is_users_fault(),
-            Self::Parse { .. } | Self::Value { .. } | Self::Classes(_) => true,
+            Self::Parse { .. }
+            | Self::Value { .. }
+            | Self::NotFollowed { .. }
+            | Self::Classes(_) => true,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::Fold;
 use crate::dataset::Plan;
+use crate::run::family_of;
 use crate::words::counted;
 
 /// The decisions of a run that a user wants to see before it takes hours.
@@ -52,7 +53,8 @@ impl fmt::Display for RunSummary {
         )?;
         write!(
             f,
-            "network: {} stages of {} features; {} steps (--steps of a new run sets them)",
+            "network: {}, planned for {} stages of {} features; {} steps (--steps of a new run sets them)",
+            family_of(plan),
             plan.topology.stages(),
             features.join(", "),
             self.steps

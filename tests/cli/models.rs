@@ -24,6 +24,13 @@ fn each_network_is_listed_with_its_published_parameters() {
     };
     assert_eq!(parameters("nnunet3d"), Some(Value::from(31_195_594)));
     assert_eq!(parameters("resenc3d"), Some(Value::from(102_350_575)));
+    let follows = |name: &str| {
+        let found = listed.iter().find(|model| model["name"] == name);
+        found.map(|model| model["follows"].to_string())
+    };
+    let width = r#"["base_features","max_stages","kernels","strides"]"#;
+    assert_eq!(follows("lraspp").as_deref(), Some(width));
+    assert_eq!(follows("mobilenet_v2").as_deref(), Some("[]"));
     let text = models(&[]).succeeded().stdout;
     for model in MODELS {
         let line = text
@@ -52,7 +59,10 @@ fn more_is_told_of_one_network() {
     let listed = document["models"].as_array().expect("a list");
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0]["parameters"], 5_717_416);
-    models(&["unet9000"]).refused(&["unet9000", "nnunet3d", "vit_ti16"]);
+    models(&["unet9000"]).refused(&["unet9000", "`voxseg models` lists them all"]);
+    let text = models(&["lraspp"]).succeeded().stdout;
+    let keys = "base_features, max_stages, kernels, strides";
+    assert!(text.contains(keys), "{text}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod allocations;
 mod configuration;
 mod curve;
 mod determinism;
+mod followed;
 mod inheriting;
 mod kinds_of_data;
 mod learning;

@@ -62,7 +62,8 @@ pub fn compile_training(
     cheaper(whole, search.within(budget))
 }
 
-/// The program that makes less again, or the lesser of two budgets that would do.
+/// The program that makes less again, or the lesser of two budgets that would do. What cannot be computed slab by slab on the
+/// device is no obstacle to a program of whole tensors.
 fn cheaper(
     whole: Result<Program, GraphError>,
     in_slabs: Result<Program, GraphError>,
@@ -79,8 +80,8 @@ fn cheaper(
             budget,
             least: least.min(other),
         }),
-        (Err(GraphError::Budget { .. }), found) | (found, Err(GraphError::Budget { .. })) => found,
-        (Err(error), _) | (_, Err(error)) => Err(error),
+        (Err(GraphError::Budget { .. }), Ok(slabs)) => Ok(slabs),
+        (whole, _) => whole,
     }
 }
 
@@ -332,4 +333,38 @@ fn lifetimes(graph: &Graph) -> BTreeMap<ValueId, RangeInclusive<usize>> {
 fn excess(draft: &Draft<'_>, level: u64) -> Vec<u64> {
     let alive = draft.alive().into_iter();
     alive.map(|bytes| bytes.saturating_sub(level)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::elementwise::add;
+    use crate::tensor::Shape;
+
+    fn program() -> Program {
+        let mut graph = Graph::new();
+        let a = graph.input("a", Shape::vector(8)).unwrap();
+        let b = add(&mut graph, a, a).unwrap();
+        let device = DeviceProfile::minimal_gpu();
+        Program::compile(graph, &[b], &device, ProgramOptions::default()).unwrap()
+    }
+
+    #[test]
+    fn what_cannot_be_computed_in_slabs_is_planned_whole() {
+        let too_large = || GraphError::TooLarge {
+            what: "a slab".to_owned(),
+            bytes: 2,
+            limit: 1,
+        };
+        let short = |least| GraphError::Budget { budget: 1, least };
+        assert!(cheaper(Ok(program()), Err(too_large())).is_ok());
+        assert!(cheaper(Ok(program()), Err(short(3))).is_ok());
+        assert!(cheaper(Err(short(3)), Ok(program())).is_ok());
+        let least = |whole, slabs| match cheaper(Err(whole), Err(slabs)) {
+            Err(GraphError::Budget { least, .. }) => Some(least),
+            _ => None,
+        };
+        assert_eq!(least(short(3), short(2)), Some(2));
+        assert_eq!(least(short(3), too_large()), Some(3));
+    }
 }

@@ -84,7 +84,7 @@ pub enum GraphError {
     Budget {
         /// What it may plan for, bytes.
         budget: u64,
-        /// The least that was reached by mixing slots and making values again in the backward part, bytes.
+        /// The least that was reached by mixing slots, making values again in the backward part and computing slab by slab, bytes.
         least: u64,
     },
     /// Values in f16 on a device without it.

@@ -115,28 +115,32 @@ pub fn plan_memory(requests: &[Request], rules: Rules<'_>, reuse: bool) -> Memor
         };
     }
     let least = peak_bytes(requests);
-    let enough = least.max(rules.enough);
     let mut list: Vec<usize> = (0..requests.len()).collect();
     list.sort_by_key(|&i| (std::cmp::Reverse(requests[i].bytes()), i));
     let is_large = |i: &&usize| requests[**i].bytes() >= least / SMALL;
     let large = list.iter().take_while(is_large).count();
-    let rest = list.split_off(large);
+    let small = list.split_off(large);
     let problem = Problem::new(requests, rules);
     let first = Order {
         list,
         wishes: vec![None; requests.len()],
     };
     let mut whole = Packing::empty(&problem);
-    for &i in &first.list {
-        whole.add(&problem, i, None);
-    }
+    whole.add_all(&problem, &first.list);
     let mut best = whole.clone();
     let mut random = 1u64;
     for _ in 0..STARTS {
         let mut order = first.clone();
         let mut packing = whole.clone();
+        let mut judged = u64::MAX;
         for _ in 0..TRIES {
-            if best.total().min(packing.total()) <= enough || large < 2 {
+            if packing.total() < judged {
+                judged = packing.total();
+                if let Some(found) = packing.completed(&problem, &small) {
+                    return found.plan;
+                }
+            }
+            if best.total().min(judged) <= least || large < 2 {
                 break;
             }
             let tried = order.changed(&mut random, !rules.apart.is_empty());
@@ -148,9 +152,7 @@ pub fn plan_memory(requests: &[Request], rules: Rules<'_>, reuse: bool) -> Memor
             best = packing;
         }
     }
-    for i in rest {
-        best.add(&problem, i, None);
-    }
+    best.add_all(&problem, &small);
     best.plan
 }
 
@@ -189,6 +191,7 @@ struct Problem<'a> {
     requests: &'a [Request],
     apart: Vec<Vec<usize>>,
     limit: u64,
+    enough: u64,
 }
 
 impl<'a> Problem<'a> {
@@ -202,6 +205,7 @@ impl<'a> Problem<'a> {
             requests,
             apart,
             limit: rules.limit,
+            enough: rules.enough,
         }
     }
 }
@@ -233,6 +237,22 @@ impl Packing {
             packing.total() <= bytes
         });
         fits.then_some(packing)
+    }
+
+    /// The packing with the requests that are missing, if it then needs few enough bytes to look no further.
+    fn completed(&self, problem: &Problem<'_>, missing: &[usize]) -> Option<Self> {
+        if self.total() > problem.enough {
+            return None;
+        }
+        let mut packing = self.clone();
+        packing.add_all(problem, missing);
+        (packing.total() <= problem.enough).then_some(packing)
+    }
+
+    fn add_all(&mut self, problem: &Problem<'_>, requests: &[usize]) {
+        for &i in requests {
+            self.add(problem, i, None);
+        }
     }
 
     fn empty(problem: &Problem<'_>) -> Self {

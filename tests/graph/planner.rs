@@ -11,7 +11,8 @@ const NONE: Rules<'_> = Rules {
 };
 
 fn requests() -> impl Strategy<Value = Vec<Request>> {
-    let part = (1u64..10_000, 0usize..40, 0usize..10).prop_map(|(bytes, first, len)| Part {
+    let bytes = prop_oneof![1u64..10_000, 1u64..100];
+    let part = (bytes, 0usize..40, 0usize..10).prop_map(|(bytes, first, len)| Part {
         bytes,
         first,
         last: first + len,
@@ -90,6 +91,43 @@ proptest! {
             prop_assert!(shared.total_bytes() >= peak_bytes(&list));
             prop_assert_eq!(plan_memory(&list, rules, true), shared);
         }
+    }
+
+    #[test]
+    fn what_looking_further_finds_is_found_where_it_is_enough((list, apart) in with_pairs()) {
+        for rules in [NONE, Rules { apart: &apart, ..NONE }] {
+            let enough = plan_memory(&list, rules, true).total_bytes();
+            let found = plan_memory(&list, Rules { enough, ..rules }, true);
+            check(&list, rules, &found);
+            prop_assert!(found.total_bytes() <= enough);
+        }
+    }
+}
+
+/// Large tensors that can be packed better than at first, and small ones that then take what is left.
+#[test]
+fn small_tensors_count_where_a_plan_is_enough() {
+    let mut state = 7u64;
+    let mut draw = |end: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) % end
+    };
+    for _ in 0..60 {
+        let request = |_| {
+            let first = draw(30) as usize;
+            let last = first + draw(10) as usize;
+            let bytes = match draw(2) {
+                0 => 256 * (20 + draw(400)),
+                _ => 1 + draw(300),
+            };
+            Request::whole(bytes, first, last)
+        };
+        let list: Vec<Request> = (0..50).map(request).collect();
+        let enough = plan_memory(&list, NONE, true).total_bytes();
+        let found = plan_memory(&list, Rules { enough, ..NONE }, true);
+        assert!(found.total_bytes() <= enough);
     }
 }
 

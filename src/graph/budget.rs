@@ -1,6 +1,6 @@
 //! Compiling a training graph within a budget of device memory: which forward values are made again, not kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use super::draft::Draft;
@@ -14,6 +14,15 @@ use crate::ops::ValueId;
 /// Nodes count as high, and are relieved first, where more than so many eighths of the peak are alive. A step that helps the highest
 /// may bar the way to better ones, and so may one that helps many: what one of these does not lead to, the next is tried for.
 const HIGH_EIGHTHS: [u64; 3] = [7, 6, 5];
+
+/// Nodes that may be lowered for each of these, all tries together: some seconds of a processor.
+const NODES: usize = 200_000;
+
+/// A program is packed, which takes longer than to lower it, where it may need less than the one packed before by such a share.
+const WORTH_PACKING: u64 = 16;
+
+/// How often what is tried to be kept again may not fit.
+const MISFITS: usize = 64;
 
 /// A forward value that a program makes again in its backward part instead of keeping it.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -129,32 +138,54 @@ impl Search<'_> {
     /// A program within `budget`, sought by relieving the nodes above so many eighths of the peak.
     fn relieved(&self, eighths: u64, budget: u64) -> Result<Program, GraphError> {
         let mut found = self.draft(self.cheap())?;
-        let mut seen = BTreeMap::from([(found.choice.clone(), found.draft.at_least())]);
+        let mut lowest = (found.draft.at_least(), found.choice.clone());
+        let (mut seen, mut nodes) = (BTreeSet::new(), NODES);
+        let mut packed: Vec<(u64, Choice)> = Vec::new();
         loop {
-            if let Some(packed) = self.compile_within(&found.choice, budget)? {
-                return self.restore(found.choice, packed, budget);
+            let (at_least, choice) = (found.draft.at_least(), &found.choice);
+            seen.insert(choice.clone());
+            if at_least < lowest.0 {
+                lowest = (at_least, choice.clone());
             }
-            let Some(better) = self.improve(&found, eighths, &seen)? else {
-                let least = self.least(seen)?;
-                return Err(GraphError::Budget { budget, least });
-            };
-            found = better;
-            seen.insert(found.choice.clone(), found.draft.at_least());
+            let much = |last: u64| last - last / WORTH_PACKING;
+            if packed
+                .last()
+                .is_none_or(|(last, _)| at_least <= much(*last))
+            {
+                packed.push((at_least, choice.clone()));
+                if let Some(program) = self.compile_within(choice, budget)? {
+                    return self.restore(found.choice, program, budget);
+                }
+            }
+            match self.improve(&found, eighths, &seen, &mut nodes)? {
+                Some(better) => found = better,
+                None => break,
+            }
+        }
+        let (choice, program) = self.least(lowest.1, packed)?;
+        match program.total_bytes() {
+            least if least > budget => Err(GraphError::Budget { budget, least }),
+            _ => self.restore(choice, program, budget),
         }
     }
 
-    /// The bytes of the choice that takes least; with each, what it takes however it is packed.
-    fn least(&self, choices: BTreeMap<Choice, u64>) -> Result<u64, GraphError> {
-        let mut choices = Vec::from_iter(choices);
-        choices.sort_by_key(|(_, at_least)| *at_least);
-        let mut least = u64::MAX;
-        for (choice, at_least) in choices {
-            if at_least >= least {
-                break;
+    /// Which of the choices takes least; with those beside the first, what they take however they are packed.
+    fn least(
+        &self,
+        first: Choice,
+        others: Vec<(u64, Choice)>,
+    ) -> Result<(Choice, Program), GraphError> {
+        let program = self.compile(&first)?;
+        let mut best = (first, program);
+        for (at_least, choice) in others.into_iter().rev() {
+            if at_least < best.1.total_bytes() {
+                let program = self.compile(&choice)?;
+                if program.total_bytes() < best.1.total_bytes() {
+                    best = (choice, program);
+                }
             }
-            least = least.min(self.compile(&choice)?.total_bytes());
         }
-        Ok(least)
+        Ok(best)
     }
 
     fn compile(&self, choice: &Choice) -> Result<Program, GraphError> {
@@ -211,12 +242,14 @@ impl Search<'_> {
 
     /// The best further step that leaves less at the nodes where most is alive: a family to make again, or to make again for each
     /// use; else one to keep after all, or longer, since to make it again takes most there; else several of the first at once.
-    /// None of those `seen`. It does not depend on the budget, so that whatever is said to be the least can be reached.
+    /// None of those `seen`, and none once `nodes` are lowered. It does not depend on the budget, so that whatever is said to be
+    /// the least can be reached.
     fn improve(
         &self,
         found: &Found<'_>,
         eighths: u64,
-        seen: &BTreeMap<Choice, u64>,
+        seen: &BTreeSet<Choice>,
+        nodes: &mut usize,
     ) -> Result<Option<Found<'_>>, GraphError> {
         let Found { choice, draft, .. } = found;
         let level = draft.peak_bytes / 8 * eighths;
@@ -236,8 +269,12 @@ impl Search<'_> {
         let longer = brief.map(|(&root, _)| with(choice.clone(), (root, REACH)));
         let total: u64 = excess.iter().sum();
         let steps = singly.chain(kept).chain(longer).chain(together.skip(1));
-        for tried in steps.filter(|step| !seen.contains_key(step)) {
+        for tried in steps.filter(|step| !seen.contains(step)) {
             let better = self.draft(tried)?;
+            *nodes = nodes.saturating_sub(better.draft.graph.nodes().len());
+            if *nodes == 0 {
+                break;
+            }
             let above: u64 = self::excess(&better.draft, level).iter().sum();
             if above < total || better.draft.peak_bytes < draft.peak_bytes {
                 return Ok(Some(better));
@@ -291,7 +328,11 @@ impl Search<'_> {
             .filter_map(|root| Some((*root, self.plan.families().get(root)?.flops)))
             .collect();
         order.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let mut misfits = 0;
         for (root, _) in order {
+            if misfits >= MISFITS {
+                break;
+            }
             let mut longer = choice.clone();
             longer.insert(root, REACH);
             let mut steps = vec![longer];
@@ -303,6 +344,7 @@ impl Search<'_> {
                     (choice, program) = (step, fitting);
                     break;
                 }
+                misfits += 1;
             }
         }
         Ok(program)

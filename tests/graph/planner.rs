@@ -89,7 +89,12 @@ proptest! {
             prop_assert_eq!(alone.total_bytes(), sum);
             prop_assert!(shared.total_bytes() <= sum);
             prop_assert!(shared.total_bytes() >= peak_bytes(&list));
-            prop_assert_eq!(plan_memory(&list, rules, true), shared);
+            prop_assert_eq!(&plan_memory(&list, rules, true), &shared);
+            // What can be reached is reached where no more is asked for.
+            let enough = shared.total_bytes();
+            let bounded = plan_memory(&list, Rules { enough, ..rules }, true);
+            check(&list, rules, &bounded);
+            prop_assert!(bounded.total_bytes() <= enough);
         }
     }
 

@@ -214,8 +214,13 @@ impl<'a> Run<'a> {
         gpu: Arc<Gpu>,
         planned: Planned,
     ) -> Result<(Arc<Gpu>, Planned), ClassifyError> {
-        let graph = planned.step.program.graph();
-        let found = tuned(&gpu, self.folder, graph, self.options.tune, self.observe).await?;
+        let whole = self
+            .options
+            .tune
+            .then(|| step_of(&self.setup, gpu.profile()));
+        let whole = whole.transpose()?;
+        let graph = whole.as_ref().map(|step| step.program.graph());
+        let found = tuned(&gpu, self.folder, graph, self.observe).await?;
         let Some(gpu) = found else {
             return Ok((gpu, planned));
         };
@@ -264,14 +269,7 @@ impl Planned {
             memory_budget: setup.config.memory_budget.map(|bytes| bytes.0),
             ..device.clone()
         };
-        let step = training_step(
-            &network,
-            images,
-            TargetForm::CLASSES,
-            &config.loss,
-            &config.optimizer(),
-            &within,
-        )?;
+        let step = step_of(setup, &within)?;
         let bytes = match setup.validation.images.is_empty() {
             true => 0,
             false => Predictor::planned_bytes(&network, images, device)?,
@@ -369,4 +367,18 @@ impl Validator {
         write_json(&folder.validation(), &document)?;
         Ok(scores)
     }
+}
+
+/// The training step of `setup` on `device`.
+fn step_of(setup: &Setup, device: &DeviceProfile) -> Result<TrainingStep, ClassifyError> {
+    let config = setup.config.loop_config();
+    let step = training_step(
+        &setup.network()?,
+        setup.images(),
+        TargetForm::CLASSES,
+        &config.loss,
+        &config.optimizer(),
+        device,
+    )?;
+    Ok(step)
 }

@@ -173,11 +173,7 @@ impl Run<'_> {
 
     /// The training step planned for `gpu`, and the memory that it and the validation take.
     fn step_on(&self, gpu: &Gpu) -> Result<(TrainingStep, PlannedMemory), TrainError> {
-        let within = DeviceProfile {
-            memory_budget: self.memory_budget.map(|bytes| bytes.0),
-            ..gpu.profile().clone()
-        };
-        let step = fitting_step(&self.setup, &self.network, &within)?;
+        let step = self.step_within(self.memory_budget, gpu)?;
         let patch = self.setup.plan.patch;
         let validation_bytes = match self.folds.validate.is_empty() {
             true => 0,
@@ -185,6 +181,15 @@ impl Run<'_> {
         };
         let memory = PlannedMemory::of(&step.program, validation_bytes);
         Ok((step, memory))
+    }
+
+    /// The training step planned for `gpu` within that budget.
+    fn step_within(&self, budget: Option<Bytes>, gpu: &Gpu) -> Result<TrainingStep, TrainError> {
+        let within = DeviceProfile {
+            memory_budget: budget.map(|bytes| bytes.0),
+            ..gpu.profile().clone()
+        };
+        fitting_step(&self.setup, &self.network, &within)
     }
 
     /// The device with the kernels that were measured to be the fastest, where they are or were to be, and the step
@@ -195,8 +200,10 @@ impl Run<'_> {
         step: TrainingStep,
         memory: PlannedMemory,
     ) -> Result<(Arc<Gpu>, TrainingStep, PlannedMemory), TrainError> {
-        let graph = step.program.graph();
-        let found = tuned(&gpu, self.folder, graph, self.options.tune, self.observe).await?;
+        let whole = self.options.tune.then(|| self.step_within(None, &gpu));
+        let whole = whole.transpose()?;
+        let graph = whole.as_ref().map(|step| step.program.graph());
+        let found = tuned(&gpu, self.folder, graph, self.observe).await?;
         let Some(gpu) = found else {
             return Ok((gpu, step, memory));
         };

@@ -10,20 +10,19 @@ use crate::run::RunFolder;
 use crate::tune::{KernelChoices, cache_file, measure, problems_of};
 
 /// The device with measured kernels; `None` where those chosen by rule are to be used. A run that was tuned keeps its choices
-/// when it is resumed on the same adapter; `tune` asks for the choices from the cache of the adapter, where what is missing
-/// for `graph` is measured first.
+/// when it is resumed on the same adapter; a graph to `tune` asks for the choices from the cache of the adapter, where what is
+/// missing for it is measured first. It is that of a step without a budget of memory, by whose kernels parts are computed.
 pub(crate) async fn tuned(
     gpu: &Arc<Gpu>,
     folder: &RunFolder,
-    graph: &Graph,
-    tune: bool,
+    tune: Option<&Graph>,
     observe: &(dyn Fn(Event) + Sync),
 ) -> Result<Option<Arc<Gpu>>, TrainError> {
     let kept = KernelChoices::read(&folder.kernels(), gpu)?;
-    let choices = match kept {
-        Some(choices) => choices,
-        None if !tune => return Ok(None),
-        None => choose(gpu, graph, observe).await?,
+    let choices = match (kept, tune) {
+        (Some(choices), _) => choices,
+        (None, None) => return Ok(None),
+        (None, Some(graph)) => choose(gpu, graph, observe).await?,
     };
     choices.write(&folder.kernels())?;
     let preferring = gpu.preferring(choices.variants).await;

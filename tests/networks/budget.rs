@@ -5,10 +5,10 @@ use std::time::Instant;
 use voxseg::gpu::DeviceProfile;
 use voxseg::graph::{Executor, GraphError, Parameters, Program};
 use voxseg::losses::Supervision;
-use voxseg::models::{ModelError, PlainNet, UNetConfig, plain_unet};
+use voxseg::models::{ModelError, Network, PlainNet, UNetConfig, plain_unet};
 use voxseg::ops::ValueId;
 use voxseg::optim::OptimizerConfig;
-use voxseg::tensor::Shape;
+use voxseg::tensor::{Element, Shape};
 use voxseg::train::{TargetForm, TrainingStep, training_step};
 
 use crate::gpu;
@@ -75,12 +75,23 @@ fn small() -> Trained {
             strides: vec![[1; 3], [2; 3], [2; 3]],
         }),
         patch: Shape::new(1, 1, 32, 16, 24),
+        stored: Element::F32,
     }
+}
+
+/// Such a network for slices.
+fn planar(patch: Shape) -> Trained {
+    let mut small = small();
+    small.network.kernels.fill([1, 3, 3]);
+    small.network.strides[1..].fill([1, 2, 2]);
+    Trained { patch, ..small }
 }
 
 struct Trained {
     network: UNetConfig,
     patch: Shape,
+    /// How activations are stored.
+    stored: Element,
 }
 
 impl Trained {
@@ -90,7 +101,7 @@ impl Trained {
             ..gpu().profile().clone()
         };
         training_step(
-            &self.network.clone().into(),
+            &Network::from(self.network.clone()).stored_as(self.stored),
             self.patch,
             TargetForm::CLASSES,
             &Default::default(),
@@ -152,6 +163,38 @@ fn a_step_slab_by_slab_gives_the_same_bits() {
     assert_eq!(small.bits(tight), small.bits(free));
 }
 
+/// Two slices or volumes a step, odd extents, and activations stored as f16: half-way from the least to the plan without a budget,
+/// and the least.
+#[test]
+fn steps_of_other_forms_within_a_budget_give_the_same_bits() {
+    let half = Trained {
+        stored: Element::F16,
+        ..small()
+    };
+    for trained in [
+        planar(Shape::new(2, 1, 1, 100, 52)),
+        planar(Shape::new(1, 1, 3, 60, 44)),
+        Trained {
+            patch: Shape::new(2, 1, 36, 12, 20),
+            ..small()
+        },
+        half,
+    ] {
+        let free = trained.step(None).unwrap();
+        let Err(ModelError::Graph(GraphError::Budget { least, .. })) = trained.step(Some(1)) else {
+            panic!("no step fits one byte");
+        };
+        let all = free.program.total_bytes();
+        assert!(least < all, "{}: {least} of {all}", trained.patch);
+        let expected = trained.bits(free);
+        for budget in [(least + all) / 2, least] {
+            let tight = trained.step(Some(budget)).unwrap();
+            assert!(tight.program.total_bytes() <= budget);
+            assert_eq!(trained.bits(tight), expected, "{}", trained.patch);
+        }
+    }
+}
+
 /// Half of the plan at the size of the figures in `docs/performance.md`: `cargo test --test networks -- --ignored --nocapture budget`.
 #[test]
 #[ignore = "takes two minutes"]
@@ -159,6 +202,7 @@ fn a_step_of_64_cubed_within_half_gives_the_same_bits() {
     let trained = Trained {
         network: peers_network(),
         patch: Shape::new(1, 1, 64, 64, 64),
+        stored: Element::F32,
     };
     let free = trained.step(None).unwrap();
     let Err(ModelError::Graph(GraphError::Budget { least, .. })) = trained.step(Some(1)) else {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use voxseg::gpu::DeviceProfile;
+use voxseg::gpu::{CooperativeMatrix, DeviceProfile};
 use voxseg::graph::{Executor, Graph, Parameters, Program, ProgramOptions, Role};
 use voxseg::ops::conv::{
     ConvAttributes, ConvForward, ConvInputGrad, ConvInputGradShare, ConvWeightGrad,
@@ -161,6 +161,66 @@ fn what_is_no_slabs_or_has_other_extents_stays_whole() {
     assert!(new(window.with_groups(8), deep, deep).is_none());
     let half = deep.with_spatial([16, 4, 4]);
     assert!(new(window.with_stride([2; 3]), deep, half).is_none());
+}
+
+/// Few rows are fetched for cooperative matrices in another order, in which sums would have other bits.
+#[test]
+fn slabs_that_would_be_added_up_in_another_order_are_none() {
+    let matrix = CooperativeMatrix {
+        edge: 8,
+        operands: Element::F32,
+    };
+    let device = DeviceProfile {
+        cooperative: vec![matrix],
+        ..device("coop")
+    };
+    let attributes = ConvAttributes::same([1, 3, 3]);
+    let new = |rows: usize| {
+        let shape = Shape::new(1, 16, 1, rows, 40);
+        let conv = ConvForward { attributes }.convolution().unwrap();
+        let piece = Piece {
+            shape,
+            made: None,
+            inputs: 1,
+        };
+        Streamed::new(conv, vec![piece], shape, Element::F32, &device)
+    };
+    assert!(new(48).is_some());
+    assert!(new(49).is_none(), "the last slab has one row");
+}
+
+/// A convolution whose tensors can be bound, but lie in joins that cannot.
+#[test]
+fn what_lies_far_apart_is_computed_slab_by_slab() {
+    let attributes = ConvAttributes::same([3; 3]);
+    let part = Shape::new(2, 8, 16, 8, 8);
+    let device = DeviceProfile {
+        max_binding: 2 * part.bytes(),
+        ..device("")
+    };
+    let results = [false, true].map(|in_slabs| {
+        let mut graph = Graph::new();
+        let join = graph.input("join", part.with_c(32)).unwrap();
+        let w = graph.input("w", Shape::new(8, 8, 3, 3, 3)).unwrap();
+        let x = slice_channels(&mut graph, join, 8, 8).unwrap();
+        let piece = Piece {
+            shape: part,
+            made: None,
+            inputs: 1,
+        };
+        let whole = ConvForward { attributes };
+        let conv = whole.convolution().unwrap();
+        let node: Arc<dyn Operator> = match in_slabs {
+            false => Arc::new(whole),
+            true => {
+                let slabs = Streamed::new(conv, vec![piece], part, Element::F32, &device);
+                Arc::new(slabs.unwrap())
+            }
+        };
+        let y = graph.node(node, &[x, w]).unwrap()[0];
+        run(&device, graph, y).0
+    });
+    assert!(results[0] == results[1], "bits differ");
 }
 
 /// A convolution of the join of what a transposed convolution makes of `coarse` with a skip connection.

@@ -164,6 +164,21 @@ impl Plan {
         problem.attributes.taps() * padded
     }
 
+    /// Whether it adds up `part` in the order in which `whole` adds up all of a target: matrices and rows of taps that are kept
+    /// at once are alike.
+    pub(super) fn is_like(
+        &self,
+        direction: Direction,
+        part: &Problem,
+        (whole, all): (&Self, &Problem),
+    ) -> bool {
+        let rows = |plan: &Self, problem: &Problem| -> Option<Vec<usize>> {
+            let staged = plan.staged(direction, problem)?;
+            Some(staged.iter().map(|(_, staging)| staging.taps).collect())
+        };
+        self.matrix == whole.matrix && rows(self, part) == rows(whole, all)
+    }
+
     /// The correlations with what their workgroups keep of the source; `None` where not even what a row of taps sees fits.
     fn staged(&self, direction: Direction, problem: &Problem) -> Option<Vec<(Class, Staging)>> {
         let classes = Class::all(direction, problem).into_iter();

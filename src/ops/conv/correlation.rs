@@ -43,12 +43,23 @@ pub(super) fn lower_part(
 /// The variant of [`lower_part`].
 pub(super) fn alike(
     direction: Direction,
-    problems: [&Problem; 2],
+    [whole, part]: [&Problem; 2],
     device: &DeviceProfile,
     op: &'static str,
 ) -> Result<Variant<lanes::Plan, coop::Plan>, OpError> {
-    let plans = |problem: &Problem| plans(direction, problem, device);
-    choose_alike(direction, problems, device, op, plans)
+    let of_whole = coop::Plan::new(direction, whole, device);
+    let plans = |problem: &Problem| {
+        let found = plans(direction, problem, device);
+        let is_like = |plan: &coop::Plan| {
+            of_whole
+                .is_some_and(|whole_plan| plan.is_like(direction, problem, (&whole_plan, whole)))
+        };
+        Plans {
+            coop: found.coop.filter(is_like),
+            ..found
+        }
+    };
+    choose_alike(direction, [whole, part], device, op, plans)
 }
 
 fn dispatch(

@@ -354,6 +354,11 @@ impl Operator for Streamed {
         correlation::lower_part(to, self.conv.direction, self.name(), [&whole, &problem])
     }
 
+    /// Tensors that the device can bind may lie among others that reach further; copies of their planes do not.
+    fn lower_parts(&self, to: &mut Lowering<'_>) -> Result<(), OpError> {
+        self.lower_slabs(to)
+    }
+
     fn cost(&self, _inputs: &[Shape], _outputs: &[Shape]) -> Cost {
         let own = self.conv.problem(self.source, self.target).cost();
         let made = self.pieces.iter().filter_map(|piece| {

@@ -227,7 +227,7 @@ fn the_plan_and_what_is_seldom_meant_are_said_at_the_start() {
         "warning: --patch 7,15,16 is rounded to 7,16,16",
         "2 cases to train on, 1 held out (fold 0)",
         "patch: 7 x 16 x 16 voxels (D, H, W) of 1.5 x 1 x 1 mm, 2 a step",
-        "network: 3 stages of 4, 8, 8 features; 2 steps",
+        "network: nnunet3d, planned for 3 stages of 4, 8, 8 features; 2 steps",
         "step 2/2: loss ",
         "validating (cases: 1)",
     ] {

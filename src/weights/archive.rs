@@ -12,7 +12,7 @@ use rawzip::{
 use super::error::WeightsError;
 
 /// Largest pickle that is read, in bytes. Numbers of tensors lie beside it; nnU-Net's takes a few hundred kilobytes.
-const LARGEST_PICKLE: u64 = 32 << 20;
+pub(super) const LARGEST_PICKLE: u64 = 32 << 20;
 
 /// Most files in an archive: one a storage.
 const MOST_ENTRIES: usize = 1 << 20;

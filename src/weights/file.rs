@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 
-use super::archive::Archive;
+use super::archive::{Archive, LARGEST_PICKLE};
 use super::element::StoredType;
 use super::error::WeightsError;
 use super::pickle::{self, Fault, MOST_VALUES};
@@ -75,16 +75,28 @@ impl WeightsFile {
         match head.as_slice() {
             [b'P', b'K', ..] => Self::pytorch(path),
             [_, _, _, _, _, _, _, _, b'{', ..] => Self::safetensors(path),
-            head if head.starts_with(LEGACY) => Err(WeightsError::OtherForm {
-                path: path.to_owned(),
-                what: "in the form of PyTorch before 1.6",
-                expression: "torch.load(OLD, weights_only=True)",
-            }),
-            [0x80, 2..=5, ..] => Err(unknown("it is a bare pickle")),
+            head if head.starts_with(LEGACY) => {
+                refuse_forbidden(path)?;
+                Err(WeightsError::OtherForm {
+                    path: path.to_owned(),
+                    what: "in the form of PyTorch before 1.6",
+                    expression: "torch.load(OLD, weights_only=True)",
+                })
+            }
+            [0x80, 2..=5, ..] => {
+                refuse_forbidden(path)?;
+                Err(unknown("it is a bare pickle"))
+            }
             [] => Err(unknown("it is empty")),
-            _ => Err(unknown(
-                "it begins like neither a zip archive nor safetensors",
-            )),
+            head => {
+                // Pickles of the first protocols have no header; `c` is a name that is called later.
+                if head[0] == b'c' {
+                    refuse_forbidden(path)?;
+                }
+                Err(unknown(
+                    "it begins like neither a zip archive nor safetensors",
+                ))
+            }
         }
     }
 
@@ -277,6 +289,19 @@ fn folder_instead(path: &Path) -> &'static str {
             "is the folder of a run; `voxseg train --from` begins with a run, and `voxseg export` writes its weights as a file"
         }
         false => "is a folder; give a file of weights (.pth, .pt, .safetensors)",
+    }
+}
+
+/// Names what the pickles of a file without an archive would do, if that is more than tensors need.
+fn refuse_forbidden(path: &Path) -> Result<(), WeightsError> {
+    let mut pickles = Vec::new();
+    let file = File::open(path).map_err(|e| WeightsError::read(path, e))?;
+    file.take(LARGEST_PICKLE)
+        .read_to_end(&mut pickles)
+        .map_err(|e| WeightsError::read(path, e))?;
+    match pickle::forbidden(&pickles) {
+        Some(name) => Err(told(path, Fault::Forbidden(name))),
+        None => Ok(()),
     }
 }
 

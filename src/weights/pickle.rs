@@ -34,22 +34,23 @@ fn damaged<T>(reason: impl Into<String>) -> Result<T, Fault> {
 
 /// Reads a pickle: its values, and the place of the outermost one.
 pub(super) fn read(pickle: &[u8]) -> Result<(Values, Place), Fault> {
-    let mut machine = Machine {
-        pickle,
-        at: 0,
-        stack: Vec::new(),
-        marks: Vec::new(),
-        memo: HashMap::new(),
-        values: Values::default(),
-    };
-    while machine.step()? {
-        let held = machine.stack.len() + machine.marks.len() + machine.memo.len();
-        if machine.values.len().max(held) > MOST_VALUES {
-            return Err(Fault::TooManyValues);
-        }
-    }
+    let mut machine = Machine::at_start_of(pickle);
+    machine.run()?;
     let outermost = machine.pop()?;
     Ok((machine.values, outermost))
+}
+
+/// What one of several pickles, one after the other, does that tensors do not need; `None` where none is found to.
+pub(super) fn forbidden(mut pickles: &[u8]) -> Option<String> {
+    while !pickles.is_empty() {
+        let mut machine = Machine::at_start_of(pickles);
+        match machine.run() {
+            Ok(()) => pickles = &pickles[machine.at..],
+            Err(Fault::Forbidden(what)) => return Some(what),
+            Err(Fault::Damaged(_) | Fault::TooManyValues) => return None,
+        }
+    }
+    None
 }
 
 struct Machine<'a> {
@@ -63,6 +64,28 @@ struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
+    fn at_start_of(pickle: &'a [u8]) -> Self {
+        Self {
+            pickle,
+            at: 0,
+            stack: Vec::new(),
+            marks: Vec::new(),
+            memo: HashMap::new(),
+            values: Values::default(),
+        }
+    }
+
+    /// To the last opcode.
+    fn run(&mut self) -> Result<(), Fault> {
+        while self.step()? {
+            let held = self.stack.len() + self.marks.len() + self.memo.len();
+            if self.values.len().max(held) > MOST_VALUES {
+                return Err(Fault::TooManyValues);
+            }
+        }
+        Ok(())
+    }
+
     /// One opcode; false at the last.
     fn step(&mut self) -> Result<bool, Fault> {
         let opcode = self.bytes(1)?[0];
@@ -378,7 +401,9 @@ impl<'a> Machine<'a> {
     fn storage(&mut self) -> Result<(), Fault> {
         let id = self.pop()?;
         let parts = self.values.sequence(id).unwrap_or_default();
-        let &[kind, class, key, _device, len] = parts else {
+        // Before PyTorch 1.6 there was a view at the end.
+        let (&[kind, class, key, _device, len] | &[kind, class, key, _device, len, _]) = parts
+        else {
             return damaged("its pickle has a persistent id that is no storage");
         };
         let parts = (

@@ -360,6 +360,29 @@ fn a_damaged_checkpoint_never_panics() {
 }
 
 #[test]
+fn pickles_without_an_archive_are_refused_by_what_they_try() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bare.pth");
+    let legacy =
+        b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.\x80\x02}.";
+    let call = b"\x80\x02cposix\nsystem\nX\x02\x00\x00\x00id\x85R.";
+    let header_less = b"cposix\nsystem\n(X\x02\x00\x00\x00idtR.";
+    for bytes in [
+        call.to_vec(),
+        [b"\x80\x02}.", call.as_slice()].concat(),
+        [legacy, call.as_slice()].concat(),
+        header_less.to_vec(),
+    ] {
+        std::fs::write(&path, &bytes).unwrap();
+        let error = WeightsFile::open(&path).unwrap_err();
+        assert!(
+            matches!(&error, WeightsError::Forbidden { name, .. } if name == "`posix.system`"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn other_forms_are_refused_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("other.pt");

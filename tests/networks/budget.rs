@@ -3,16 +3,15 @@
 use std::time::Instant;
 
 use voxseg::gpu::DeviceProfile;
-use voxseg::graph::{Executor, GraphError, Parameters, Program};
-use voxseg::losses::Supervision;
+use voxseg::graph::{GraphError, Program};
 use voxseg::models::{ModelError, Network, PlainNet, UNetConfig, plain_unet};
-use voxseg::ops::ValueId;
 use voxseg::optim::OptimizerConfig;
 use voxseg::tensor::{Element, Shape};
 use voxseg::train::{TargetForm, TrainingStep, training_step};
 
 use crate::gpu;
 use crate::half::peers_network;
+use crate::parts::run_steps;
 
 fn planned(edge: usize, memory_budget: Option<u64>) -> Result<Program, ModelError> {
     let device = DeviceProfile {
@@ -112,33 +111,9 @@ impl Trained {
 
     /// The bits of loss and gradient norm of some steps, each of which starts where the one before has led.
     fn bits(&self, step: TrainingStep) -> Vec<[u32; 2]> {
-        let image: Vec<f32> = (0..self.patch.len())
-            .map(|i| (i as f32 * 0.013).sin() + (i as f32 * 0.41).cos())
-            .collect();
-        let label = |v: &f32| (v + 1.0).clamp(0.0, CLASSES as f32 - 1.0).floor();
-        let labels: Vec<f32> = image.iter().map(label).collect();
-        let weights = Supervision::Halving.weights(step.heads, 0, 1).unwrap();
-        let mut parameters = Parameters::new(gpu(), 0);
-        let executor = Executor::new(step.program, &mut parameters).unwrap();
-        let run = |number: u64| {
-            let hyper = OptimizerConfig::default().hyper(0.01, number);
-            let data: [(ValueId, &[f32]); 5] = [
-                (step.feeds.image, &image),
-                (step.feeds.target, &labels),
-                (step.feeds.head_weights, &weights),
-                (step.feeds.loss_scale, &[1.0]),
-                (step.hyper, &hyper),
-            ];
-            let outputs = pollster::block_on(async {
-                executor.run(&data).await.unwrap();
-                executor.fetch().await.unwrap().unwrap()
-            });
-            [0, 1].map(|i| outputs[i].data[0].to_bits())
-        };
-        let begin = Instant::now();
-        let bits = (1..=3).map(run).collect();
-        println!("{:.2} s a step", begin.elapsed().as_secs_f64() / 3.0);
-        bits
+        let found = run_steps(&gpu(), step, self.patch, CLASSES, 3);
+        let bits = found.into_iter().map(|step| step.map(f32::to_bits));
+        bits.collect()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use voxseg::gpu::{AdapterClass, DeviceProfile, Gpu, GpuOptions};
 use voxseg::graph::{Executor, GraphError, Parameters};
@@ -59,15 +60,24 @@ fn compile(gpu: &Gpu, precision: Element) -> Result<TrainingStep, ModelError> {
 /// Dispatches of a step, and the loss and the gradient norm of each.
 fn train(gpu: &Arc<Gpu>, precision: Element) -> (usize, Vec<[f32; 2]>) {
     let step = compile(gpu, precision).unwrap();
-    let image: Vec<f32> = (0..patch().len())
+    let dispatches = step.program.dispatch_count();
+    (dispatches, run_steps(gpu, step, patch(), CLASSES, STEPS))
+}
+
+/// Loss and gradient norm of so many steps on a patch, each of which starts where the one before has led; prints their time.
+pub fn run_steps(
+    gpu: &Arc<Gpu>,
+    step: TrainingStep,
+    patch: Shape,
+    classes: usize,
+    steps: u64,
+) -> Vec<[f32; 2]> {
+    let image: Vec<f32> = (0..patch.len())
         .map(|i| (i as f32 * 0.013).sin() + (i as f32 * 0.41).cos())
         .collect();
-    let labels: Vec<f32> = image
-        .iter()
-        .map(|v| (v + 1.0).clamp(0.0, CLASSES as f32 - 1.0).floor())
-        .collect();
+    let label = |v: &f32| (v + 1.0).clamp(0.0, classes as f32 - 1.0).floor();
+    let labels: Vec<f32> = image.iter().map(label).collect();
     let weights = Supervision::Halving.weights(step.heads, 0, 1).unwrap();
-    let dispatches = step.program.dispatch_count();
     let mut parameters = Parameters::new(gpu.clone(), 0);
     let executor = Executor::new(step.program, &mut parameters).unwrap();
     let run = |number: u64| {
@@ -83,9 +93,15 @@ fn train(gpu: &Arc<Gpu>, precision: Element) -> (usize, Vec<[f32; 2]>) {
             executor.run(&data).await.unwrap();
             executor.fetch().await.unwrap().unwrap()
         });
-        [outputs[0].data[0], outputs[1].data[0]]
+        [0, 1].map(|i| outputs[i].data[0])
     };
-    (dispatches, (1..=STEPS).map(run).collect())
+    let begin = Instant::now();
+    let found = (1..=steps).map(run).collect();
+    println!(
+        "{:.2} s a step",
+        begin.elapsed().as_secs_f64() / steps as f64
+    );
+    found
 }
 
 /// Steps in bindings of `limit` bytes are as they are in one piece, but for a share of `agreement`.
